@@ -1,0 +1,1 @@
+"""Over-the-air delivery: protocol, agent, controller."""

@@ -1,0 +1,1 @@
+"""Ground floor: bundles, engine sessions, tasks, endpoint statistics, the local server."""

@@ -1,0 +1,6 @@
+"""`python -m edgeward`."""
+
+from edgeward.cli import main
+
+if __name__ == "__main__":
+    main()
