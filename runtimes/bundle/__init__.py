@@ -1,0 +1,1 @@
+"""The bundle: a plain folder that a manifest describes and a digest names."""

@@ -1,0 +1,157 @@
+"""Reading a bundle: nothing in it is believed before it was checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeward.errors import BundleError, IntegrityError, ManifestError, UnsafePathError
+
+from .canonical import parse
+from .manifest import (
+    MANIFEST_NAME,
+    SIGNATURE_NAME,
+    FileEntry,
+    Manifest,
+    manifest_digest,
+    validate,
+)
+
+MAX_MANIFEST_BYTES = 16 * 2**20
+_CHUNK = 2**20
+
+Depth = Literal["sizes", "digests"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that passed its checks: its folder, its manifest, the digest that names it."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def entry(self) -> Path:
+        """The file that the engine loads."""
+        return self.path / self.manifest.entry
+
+    def file(self, name: str) -> Path | None:
+        """Return the path of a listed file, or None where the manifest does not list it."""
+        listed = any(file.path == name for file in self.manifest.files)
+        return self.path / name if listed else None
+
+
+def open_bundle(path: Path | str, *, check: Depth = "digests") -> Bundle:
+    """Read and check the bundle at `path`.
+
+    `check="sizes"` skips the digests, for a bundle that this machine verified before.
+    Raises ManifestError, UnsafePathError or IntegrityError, each with the file and the reason.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise BundleError(
+            f"No bundle at {root}",
+            why="there is no such folder" if not root.exists() else "it is not a folder",
+            next="edgeward compile MODEL --target NAME -o FOLDER",
+        )
+    document = parse(_read_manifest(root), "manifest")
+    manifest = validate(document)
+    _refuse_unlisted(root, manifest)
+    for entry in manifest.files:
+        check_file(root, entry, check)
+    return Bundle(root, manifest, manifest_digest(document))
+
+
+def check_file(root: Path, entry: FileEntry, check: Depth = "digests") -> None:
+    """Hold one file against its manifest entry: no links, right size, right digest."""
+    _refuse_links(root, entry.path)
+    try:
+        descriptor = os.open(root / entry.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        raise IntegrityError(f"{entry.path} is missing from the bundle", why=f"in {root}") from None
+    except OSError as error:
+        raise IntegrityError(f"{entry.path} cannot be read", why=str(error)) from None
+    with os.fdopen(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        if size != entry.size:
+            raise IntegrityError(
+                f"{entry.path} has {size} bytes, the manifest says {entry.size}",
+                why="truncated or replaced",
+            )
+        if check == "digests" and sha256_of(file) != entry.sha256:
+            raise IntegrityError(
+                f"{entry.path} is not the file that the manifest names",
+                why="its sha256 differs: damaged or replaced",
+            )
+
+
+def sha256_of(file: object) -> str:
+    """Return the sha256 of an open binary file, or of the file at a path."""
+    if isinstance(file, (str, Path)):
+        with Path(file).open("rb") as opened:
+            return sha256_of(opened)
+    running = hashlib.sha256()
+    while chunk := file.read(_CHUNK):  # type: ignore[attr-defined]
+        running.update(chunk)
+    return running.hexdigest()
+
+
+def _read_manifest(root: Path) -> bytes:
+    path = root / MANIFEST_NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        raise ManifestError(f"{root} has no {MANIFEST_NAME}", why="so it is not a bundle") from None
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read", why=error.strerror or str(error)) from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ManifestError(f"{path} is not a regular file")
+        data = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(
+            f"{path} is larger than {MAX_MANIFEST_BYTES // 2**20} MiB",
+            why="no manifest is: it is not read further",
+        )
+    return data
+
+
+def _refuse_links(root: Path, name: str) -> None:
+    at = root
+    for part in name.split("/"):
+        at = at / part
+        try:
+            mode = at.lstat().st_mode
+        except OSError:
+            return
+        if stat.S_ISLNK(mode):
+            raise UnsafePathError(f"{name} is or passes a symbolic link", why=str(at))
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UnsafePathError(f"{name} is not a regular file", why=str(at))
+
+
+def _refuse_unlisted(root: Path, manifest: Manifest) -> None:
+    listed = {file.path for file in manifest.files} | {MANIFEST_NAME, SIGNATURE_NAME}
+    for name in _walk(root):
+        if name not in listed:
+            raise IntegrityError(
+                f"{name} is in the bundle but not in its manifest",
+                why="something was added after it was made",
+            )
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(root, followlinks=False):
+        relative = Path(folder).relative_to(root)
+        for name in folders:
+            if (Path(folder) / name).is_symlink():
+                raise UnsafePathError(f"{relative / name} is a symbolic link")
+        for name in files:
+            yield (relative / name).as_posix()
