@@ -1,0 +1,1 @@
+"""The agent on a device: journal, states, download, gate, service."""

@@ -1,0 +1,1 @@
+"""The controller: registry, releases, rollouts, blobs."""

@@ -1,0 +1,1 @@
+"""What devices and controllers say to each other: topics, documents, their encoding."""
