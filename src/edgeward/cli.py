@@ -13,15 +13,24 @@ from edgeward._version import __version__
 from edgeward.errors import EdgewardError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "compile": ("edgeward.compiler.cli:compile_command", "Compile a model for one or more targets."),
-    "verify": ("edgeward.runtimes.cli:verify_command", "Run a bundle's proof again on this machine."),
+    "compile": (
+        "edgeward.compiler.cli:compile_command",
+        "Compile a model for one or more targets.",
+    ),
+    "verify": (
+        "edgeward.runtimes.cli:verify_command",
+        "Run a bundle's proof again on this machine.",
+    ),
     "inspect": ("edgeward.runtimes.cli:inspect_command", "Show what a bundle holds and claims."),
     "serve": ("edgeward.runtimes.cli:serve_command", "Serve a bundle over HTTP on this machine."),
     "targets": ("edgeward.targets.cli:targets_group", "List, show and probe the devices we know."),
     "release": ("edgeward.fleet.cli.release:release_group", "Make and sign releases."),
     "fleet": ("edgeward.fleet.cli.fleet:fleet_group", "Run the controller, roll out, watch."),
     "agent": ("edgeward.fleet.cli.agent:agent_group", "Run the agent on a device."),
-    "doctor": ("edgeward.compiler.cli:doctor_command", "Show what is installed and what is missing."),
+    "doctor": (
+        "edgeward.compiler.cli:doctor_command",
+        "Show what is installed and what is missing.",
+    ),
 }
 INTERRUPTED = 130
 
