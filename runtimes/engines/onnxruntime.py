@@ -1,0 +1,73 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeward.errors import EngineError, UsageError
+from edgeward.runtimes.bundle.manifest import EngineRef
+
+from .base import EngineOptions, Tensor
+
+DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeSession:
+    """One ONNX graph, loaded."""
+
+    def __init__(self, module: Any, path: Path, options: EngineOptions) -> None:
+        settings = module.SessionOptions()
+        settings.log_severity_level = _ERRORS_ONLY
+        if options.threads:
+            settings.intra_op_num_threads = options.threads
+            settings.inter_op_num_threads = 1
+        providers = _available(module, options.providers or DEFAULT_PROVIDERS)
+        try:
+            self._session = module.InferenceSession(str(path), settings, providers=providers)
+        except Exception as error:
+            raise EngineError(
+                f"ONNX Runtime {module.__version__} cannot load {path.name}",
+                why=str(error).strip().splitlines()[0][:500],
+                next="edgeward doctor",
+            ) from error
+        self.inputs = [item.name for item in self._session.get_inputs()]
+        self.outputs = [item.name for item in self._session.get_outputs()]
+        self.ref = EngineRef(
+            name="onnxruntime",
+            version=module.__version__,
+            provider=self._session.get_providers()[0],
+            machine=platform.machine(),
+        )
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run the graph; UsageError where the inputs do not fit it."""
+        try:
+            results = self._session.run(self.outputs, inputs)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0][:500]
+            if "INVALID_ARGUMENT" in reason or isinstance(error, ValueError):
+                raise UsageError("The inputs do not fit the model", why=reason) from error
+            raise EngineError("ONNX Runtime failed while running", why=reason) from error
+        return dict(zip(self.outputs, results, strict=True))
+
+
+def open_model(path: Path, options: EngineOptions) -> OnnxRuntimeSession:
+    """Load an ONNX file."""
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineError(
+            "ONNX Runtime is not installed", why=str(error), next="pip install 'edgeward[onnx]'"
+        ) from None
+    return OnnxRuntimeSession(module, path, options)
+
+
+def _available(module: Any, wanted: tuple[str, ...]) -> list[str]:
+    present = module.get_available_providers()
+    chosen = [name for name in wanted if name in present]
+    return chosen or list(DEFAULT_PROVIDERS)

@@ -1,0 +1,29 @@
+"""Which engine runs which format, as strings."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import cast
+
+from edgeward.errors import EngineError
+
+from .base import Engine
+
+ENGINES = {"onnxruntime": "edgeward.runtimes.engines.onnxruntime"}
+ENGINE_OF_FORMAT = {"onnx": "onnxruntime"}
+GROUP = "edgeward.engines"
+
+
+def engine_for(format_name: str) -> Engine:
+    """Return the engine's module for a bundle's format.
+
+    Raises EngineError where no engine is known for it or its package is not installed.
+    """
+    outside = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    name = ENGINE_OF_FORMAT.get(format_name, format_name)
+    module = ENGINES.get(name) or outside.get(name)
+    if module is None:
+        known = ", ".join(sorted({*ENGINE_OF_FORMAT, *outside}))
+        raise EngineError(f"No engine runs the format {format_name!r}", why=f"known: {known}")
+    return cast(Engine, importlib.import_module(module))

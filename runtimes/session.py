@@ -1,0 +1,166 @@
+"""`load(bundle)`: the same few calls whichever engine runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeward.errors import UsageError
+
+from .bundle.read import Bundle, Depth, open_bundle
+from .engines.base import EngineOptions, EngineSession, Tensor
+from .engines.registry import engine_for
+from .statistics.flusher import Flusher
+from .statistics.recorder import Observation, Recorder, Snapshot
+from .statistics.spool import Spool
+from .tasks.embedding import Embedder
+
+EMBEDDING_TASK = "feature-extraction"
+DEFAULT_BATCH = 32
+
+T = TypeVar("T")
+
+
+class Session:
+    """A loaded bundle; a context manager, safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, engine: EngineSession, recorder: Recorder) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.recorder = recorder
+        self._flusher: Flusher | None = None
+        self._embedder: Embedder | None = None
+        if bundle.manifest.task == EMBEDDING_TASK:
+            self._embedder = Embedder(bundle.path, engine)
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run the graph on its own inputs; keys, dtypes and shapes as the manifest lists them."""
+        batch = len(next(iter(inputs.values()))) if inputs else 0
+        return self._recorded(lambda: (self.engine.run(inputs), batch, 0))
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        batch_size: int = DEFAULT_BATCH,
+        queued_ms: float | None = None,
+    ) -> NDArray[np.float32]:
+        """Return one vector a text, float32 (texts, dimensions), pooled as the model's files say.
+
+        `prompt` names one of the model's own prompts, `queued_ms` is how long the request waited
+        before this call. Raises UsageError where the model does not embed texts.
+        """
+        return self._recorded(lambda: self._embed(texts, prompt, batch_size), queued_ms)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedding task; UsageError where the bundle is for something else."""
+        if self._embedder is None:
+            raise UsageError(
+                f"This bundle is for {self.bundle.manifest.task}, it does not embed texts",
+                next=f"edgeward inspect {self.bundle.path}",
+            )
+        return self._embedder
+
+    def stats(self) -> Snapshot:
+        """Return this session's endpoint statistics so far."""
+        return self.recorder.snapshot()
+
+    def spool_to(self, path: Path | str, seconds: float = 10.0) -> None:
+        """Keep statistics in a SQLite spool, flushed every `seconds` off the request's path."""
+        self.close()
+        self._flusher = Flusher(self.recorder, Spool(path), seconds)
+
+    def close(self) -> None:
+        """Flush what is left; the session can go on being used."""
+        if self._flusher is not None:
+            self._flusher.close()
+            self._flusher = None
+
+    def __enter__(self) -> Session:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _embed(
+        self, texts: Sequence[str], prompt: str | None, batch_size: int
+    ) -> tuple[NDArray[np.float32], int, int]:
+        embedder = self.embedder
+        prepared = embedder.prepare(texts, prompt)
+        if not prepared:
+            return np.zeros((0, embedder.dimensions), np.float32), 0, 0
+        if len(prepared) <= batch_size:
+            vectors, tokens = embedder.embed_batch(prepared)
+            return vectors, len(prepared), tokens
+        return _in_batches(embedder, prepared, batch_size)
+
+    def _recorded(
+        self, call: Callable[[], tuple[T, int, int]], queued_ms: float | None = None
+    ) -> T:
+        began = time.perf_counter_ns()
+        try:
+            result, items, tokens = call()
+        except Exception as error:
+            self.recorder.record(Observation(0.0, error=type(error).__name__))
+            raise
+        milliseconds = (time.perf_counter_ns() - began) / 1e6
+        self.recorder.record(Observation(milliseconds, items, tokens, queued_ms))
+        return result
+
+
+def load(
+    bundle: Bundle | Path | str,
+    *,
+    threads: int = 0,
+    providers: Sequence[str] = (),
+    check: Depth = "digests",
+) -> Session:
+    """Load a bundle into its engine.
+
+    `threads` 0 lets the engine choose; `providers` overrides the ones that the bundle was
+    compiled for. Raises BundleError where the bundle is damaged, EngineError where the engine is
+    missing or refuses it.
+    """
+    began = time.perf_counter_ns()
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, check=check)
+    manifest = opened.manifest
+    stated = str(manifest.recipe.options.get("providers", ""))
+    wanted = tuple(providers) or tuple(name for name in stated.split(",") if name)
+    options = EngineOptions(threads=threads, providers=wanted)
+    engine = engine_for(manifest.recipe.format).open_model(opened.entry, options)
+    load_ms = (time.perf_counter_ns() - began) / 1e6
+    return Session(opened, engine, Recorder(opened.digest, load_ms))
+
+
+def _in_batches(
+    embedder: Embedder, texts: Sequence[str], size: int
+) -> tuple[NDArray[np.float32], int, int]:
+    """Texts of like length share a batch, so that little padding is computed."""
+    if size < 1:
+        raise UsageError(f"A batch has at least one text, not {size}")
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    rows: list[NDArray[np.float32]] = []
+    tokens = 0
+    for start in range(0, len(order), size):
+        vectors, used = embedder.embed_batch([texts[i] for i in order[start : start + size]])
+        rows.append(vectors)
+        tokens += used
+    sorted_vectors = np.concatenate(rows)
+    result = np.empty_like(sorted_vectors)
+    result[order] = sorted_vectors
+    return result, len(texts), tokens

@@ -1,0 +1,1 @@
+"""What an endpoint observes of itself: sketches, recorder, spool."""

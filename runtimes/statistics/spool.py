@@ -1,0 +1,67 @@
+"""Statistics on disk until somebody takes them: SQLite, bounded, safe across processes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgeward.errors import EdgewardError
+
+MAX_ROWS = 10_000
+_SCHEMA = "CREATE TABLE IF NOT EXISTS deltas (id INTEGER PRIMARY KEY AUTOINCREMENT, delta TEXT)"
+
+
+class Spool:
+    """A queue of deltas; above `MAX_ROWS` the oldest go first."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(_SCHEMA)
+
+    def append(self, delta: dict[str, Any]) -> None:
+        """Keep one delta."""
+        with self._connection() as connection:
+            cursor = connection.execute(
+                "INSERT INTO deltas (delta) VALUES (?)", (json.dumps(delta, allow_nan=False),)
+            )
+            connection.execute("DELETE FROM deltas WHERE id <= ?", (cursor.lastrowid - MAX_ROWS,))  # type: ignore[operator]
+
+    def peek(self, limit: int = 100) -> list[tuple[int, dict[str, Any]]]:
+        """Return the oldest deltas with their numbers, leaving them there."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT id, delta FROM deltas ORDER BY id LIMIT ?", (limit,)
+            ).fetchall()
+        return [(number, json.loads(text)) for number, text in rows]
+
+    def discard(self, up_to_id: int) -> None:
+        """Forget every delta up to and including this number."""
+        with self._connection() as connection:
+            connection.execute("DELETE FROM deltas WHERE id <= ?", (up_to_id,))
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self.path, timeout=10)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        try:
+            with connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        finally:
+            connection.close()
+
+    def _unusable(self, error: sqlite3.Error) -> EdgewardError:
+        return EdgewardError(
+            f"The statistics spool {self.path} cannot be used",
+            why=str(error),
+            next=f"move {self.path} away: a new one is made",
+        )

@@ -1,0 +1,81 @@
+"""Texts to vectors: tokenise, run, pool, normalise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeward.errors import UnsupportedError, UsageError
+from edgeward.runtimes.engines.base import EngineSession, Tensor
+
+from .pooling import Pipeline, read_json, read_pipeline
+from .tokens import Encoded, TextTokenizer
+
+HIDDEN_STATES = "last_hidden_state"
+
+
+class Embedder:
+    """Embeds batches with one engine session and the model's own files."""
+
+    def __init__(self, folder: Path, engine: EngineSession) -> None:
+        self.pipeline: Pipeline = read_pipeline(folder)
+        self.tokenizer = TextTokenizer(folder, self.pipeline.max_tokens)
+        self._engine = engine
+        self._wanted = tuple(engine.inputs)
+        self._hidden = HIDDEN_STATES if HIDDEN_STATES in engine.outputs else engine.outputs[0]
+        self._width = _hidden_size(folder)
+        unknown = set(self._wanted) - {"input_ids", "attention_mask", "token_type_ids"}
+        if unknown:
+            raise UnsupportedError(
+                "This model takes inputs that texts do not give", why=", ".join(sorted(unknown))
+            )
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector; found by embedding an empty text where no file tells."""
+        if self._width is None or self.pipeline.steps or len(self.pipeline.modes) > 1:
+            return int(self.embed_batch([""])[0].shape[1])
+        return self._width
+
+    def prepare(self, texts: Sequence[str], prompt: str | None = None) -> list[str]:
+        """Put the prompt before each text; UsageError where a prompt or text is not one."""
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise UsageError("embed() takes a list of texts", why=f"got {type(texts).__name__}")
+        prefix = self._prefix(prompt)
+        prepared = [(prefix + text).strip() for text in texts]
+        return [text.lower() for text in prepared] if self.pipeline.lower_case else prepared
+
+    def embed_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
+        """Embed prepared texts as one padded batch: (texts, dimensions) float32, tokens used."""
+        encoded = self.tokenizer(texts)
+        outputs = self._engine.run(self._inputs(encoded))
+        hidden = np.asarray(outputs[self._hidden], np.float32)
+        return self.pipeline(hidden, encoded.mask), encoded.tokens
+
+    def _inputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        given: dict[str, Tensor] = {
+            "input_ids": encoded.ids,
+            "attention_mask": encoded.mask,
+            "token_type_ids": encoded.types,
+        }
+        return {name: given[name] for name in self._wanted}
+
+    def _prefix(self, prompt: str | None) -> str:
+        prompts = self.pipeline.prompts or {}
+        name = prompt if prompt is not None else self.pipeline.default_prompt
+        if name is None:
+            return ""
+        if name not in prompts:
+            known = ", ".join(sorted(prompts)) or "none"
+            raise UsageError(f"The model has no prompt {name!r}", why=f"known: {known}")
+        return prompts[name]
+
+
+def _hidden_size(folder: Path) -> int | None:
+    path = folder / "config.json"
+    config = read_json(path) if path.is_file() else {}
+    size = config.get("hidden_size") if isinstance(config, dict) else None
+    return size if isinstance(size, int) else None

@@ -1,0 +1,124 @@
+"""Tokenising texts with the model's own tokenizer.json, without transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeward.errors import EngineError, SourceError
+
+from .pooling import read_json
+
+_DEFAULT_PADDING = "[PAD]"
+_UNLIMITED = 10**6
+_POSITIONS_AFTER_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A padded batch: int64 arrays of shape (batch, sequence)."""
+
+    ids: NDArray[np.int64]
+    mask: NDArray[np.int64]
+    types: NDArray[np.int64]
+
+    @property
+    def tokens(self) -> int:
+        """How many of them are not padding."""
+        return int(self.mask.sum())
+
+
+class TextTokenizer:
+    """Pads to the longest text of a batch and truncates to the model's limit."""
+
+    def __init__(self, folder: Path, max_tokens: int | None = None) -> None:
+        self._tokenizer = _load(folder / "tokenizer.json")
+        settings = _settings(folder)
+        config = _object(folder / "config.json")
+        self.max_tokens = _limit(max_tokens, settings, config)
+        side = settings.get("padding_side", "right")
+        token = _token_text(settings.get("pad_token")) or _DEFAULT_PADDING
+        pad_id = self._tokenizer.token_to_id(token)
+        if pad_id is None:
+            declared = config.get("pad_token_id")
+            pad_id = declared if isinstance(declared, int) and declared >= 0 else 0
+        self._tokenizer.enable_padding(
+            direction="left" if side == "left" else "right", pad_id=pad_id, pad_token=token
+        )
+        if self.max_tokens:
+            self._tokenizer.enable_truncation(self.max_tokens)
+        else:
+            self._tokenizer.no_truncation()
+
+    def __call__(self, texts: Sequence[str]) -> Encoded:
+        """Encode a batch."""
+        batch = self._tokenizer.encode_batch(texts)
+        return Encoded(
+            np.array([e.ids for e in batch], np.int64),
+            np.array([e.attention_mask for e in batch], np.int64),
+            np.array([e.type_ids for e in batch], np.int64),
+        )
+
+
+def _load(path: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise EngineError(
+            "tokenizers is not installed", why=str(error), next="pip install 'edgeward[onnx]'"
+        ) from None
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  tokenizers raises bare Exception
+        raise SourceError(f"{path} cannot be read", why=str(error)[:500]) from None
+
+
+def _limit(wanted: int | None, settings: dict[str, Any], config: dict[str, Any]) -> int | None:
+    """The smallest of the limits that the model's files name."""
+    limits = [wanted] if wanted else []
+    stated = settings.get("model_max_length")
+    if isinstance(stated, (int, float)) and 0 < stated < _UNLIMITED:
+        limits.append(int(stated))
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and 0 < positions < _UNLIMITED:
+        limits.append(max(positions - _first_position(config), 1))
+    return min(limits) if limits else None
+
+
+def _first_position(config: dict[str, Any]) -> int:
+    """RoBERTa's family counts positions from the padding id + 1."""
+    pad = config.get("pad_token_id")
+    offset = config.get("model_type") in _POSITIONS_AFTER_PADDING and isinstance(pad, int)
+    return int(pad) + 1 if offset and pad is not None else 0
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    merged = _object(folder / "special_tokens_map.json")
+    return {**merged, **_object(folder / "tokenizer_config.json")}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    document = read_json(path) if path.is_file() else {}
+    return document if isinstance(document, dict) else {}
+
+
+def _token_text(token: Any) -> str | None:
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
