@@ -63,7 +63,8 @@ def weighted_mean(tokens: Floats, mask: Mask) -> Floats:
     positions = np.arange(1, tokens.shape[1] + 1, dtype=np.float32)
     weights = mask.astype(np.float32) * positions
     summed = np.matmul(weights[:, None, :], tokens)[:, 0, :]
-    return np.asarray(summed / np.maximum(weights.sum(axis=1, keepdims=True), _TINY))
+    count = weights.sum(axis=1, keepdims=True)
+    return np.asarray(summed / np.maximum(count, _TINY), np.float32)
 
 
 def largest(tokens: Floats, mask: Mask) -> Floats:
@@ -109,7 +110,7 @@ _ACTIVATIONS: dict[str, Step] = {
     "Identity": lambda x: x,
     "Tanh": lambda x: np.tanh(x),
     "ReLU": lambda x: np.maximum(x, 0),
-    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "Sigmoid": lambda x: np.asarray(1 / (1 + np.exp(-x)), np.float32),
 }
 
 

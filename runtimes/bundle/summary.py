@@ -1,0 +1,34 @@
+"""A bundle in a few lines for people."""
+
+from __future__ import annotations
+
+from .manifest import Check
+from .read import Bundle
+
+
+def summary(bundle: Bundle) -> list[dict[str, object]]:
+    """Return field and value pairs: what it is, for whom, and what it proved."""
+    manifest = bundle.manifest
+    proof, engine = manifest.proof, manifest.proof.engine
+    ran = f" by {engine.name} {engine.version} on {engine.machine}" if engine else ""
+    fields: dict[str, object] = {
+        "bundle": bundle.digest,
+        "name": manifest.name,
+        "task": manifest.task,
+        "source": f"{manifest.source.id} ({manifest.source.architecture})",
+        "licence": manifest.source.license or "not stated",
+        "target": manifest.target.name,
+        "recipe": f"{manifest.recipe.format} {manifest.recipe.precision}",
+        "size": f"{manifest.size / 2**20:.1f} MiB in {len(manifest.files)} files",
+        "verified": proof.verified + ran + (" (degraded, accepted)" if proof.degraded else ""),
+        **{check.metric: _words(check) for check in proof.checks},
+        **{name: round(value, 3) for name, value in manifest.performance.measured.items()},
+    }
+    if proof.pending_on_target:
+        fields["pending on target"] = "; ".join(proof.pending_on_target)
+    return [{"field": name, "value": value} for name, value in fields.items()]
+
+
+def _words(check: Check) -> str:
+    sign = ">=" if check.direction == "at-least" else "<="
+    return f"{check.value:.6g} ({sign} {check.bound:g})"

@@ -1,0 +1,1 @@
+"""Holding an artifact against the original: comparison, golden inputs, verdict."""

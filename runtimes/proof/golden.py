@@ -1,0 +1,166 @@
+"""Golden inputs: texts and what the original made of them, carried by every bundle."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeward.errors import BundleError, IntegrityError
+from edgeward.runtimes.bundle.manifest import Check, EngineRef
+from edgeward.runtimes.bundle.read import Bundle
+from edgeward.runtimes.session import Session, load
+from edgeward.runtimes.statistics.memory import peak_bytes
+from edgeward.runtimes.tasks.embedding import Embedder
+
+from .compare import compare_vectors, judge
+
+CASES_NAME = "golden/cases.json"
+REFERENCE_NAME = "golden/reference.safetensors"
+LATENCY_REPETITIONS = 30
+_MAX_CASES_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCases:
+    """The texts, the original's vectors (n, dimensions) float32, and its token ids."""
+
+    texts: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    ids: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenReport:
+    """What a run of the golden inputs showed on this machine."""
+
+    checks: tuple[Check, ...]
+    cases: int
+    engine: EngineRef
+    load_ms: float
+    latency_ms: dict[str, float]
+    peak_memory_bytes: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as the gate reads it."""
+        return {
+            "passed": self.passed,
+            "checks": [{**c.model_dump(mode="json"), "passed": c.passed} for c in self.checks],
+            "cases": self.cases,
+            "engine": self.engine.model_dump(mode="json"),
+            "load_ms": self.load_ms,
+            "latency_ms": self.latency_ms,
+            "peak_memory_bytes": self.peak_memory_bytes,
+        }
+
+
+def write_cases(folder: Path, names: Sequence[str], cases: GoldenCases) -> None:
+    """Write both files below `folder`, under the names that a bundle gives them."""
+    from safetensors.numpy import save_file
+
+    (folder / "golden").mkdir(parents=True, exist_ok=True)
+    listed = [{"name": n, "text": t} for n, t in zip(names, cases.texts, strict=True)]
+    text = json.dumps({"version": 1, "cases": listed}, ensure_ascii=False, indent=1)
+    (folder / CASES_NAME).write_text(text + "\n", encoding="utf-8")
+    flat = [token for ids in cases.ids for token in ids]
+    tensors = {
+        "vectors": np.ascontiguousarray(cases.vectors),
+        "ids": np.array(flat, np.int64),
+        "lengths": np.array([len(ids) for ids in cases.ids], np.int64),
+    }
+    save_file(tensors, folder / REFERENCE_NAME)
+
+
+def read_cases(folder: Path) -> GoldenCases:
+    """Read both files; IntegrityError where they are damaged or do not belong together."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        with (folder / CASES_NAME).open("rb") as file:
+            document = json.loads(file.read(_MAX_CASES_BYTES))
+        texts = tuple(str(case["text"]) for case in document["cases"])
+        tensors = load_file(folder / REFERENCE_NAME)
+        lengths = [int(n) for n in tensors["lengths"]]
+        ids = tensors["ids"]
+        if len(lengths) != len(texts) or min(lengths) < 0 or sum(lengths) != len(ids):
+            raise ValueError("the token ids do not match the texts")
+        if tensors["vectors"].ndim != 2 or len(tensors["vectors"]) != len(texts):
+            raise ValueError("the vectors do not match the texts")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise IntegrityError(f"The golden inputs of {folder} are damaged", why=str(error)) from None
+    ends = np.cumsum([0, *lengths])
+    rows = tuple(tuple(int(i) for i in ids[a:b]) for a, b in itertools.pairwise(ends))
+    return GoldenCases(texts, tensors["vectors"].astype(np.float32), rows)
+
+
+def golden_metrics(embedder: Embedder, cases: GoldenCases) -> dict[str, float]:
+    """Run every case alone and all of them as one padded batch; the worse of both counts."""
+    prepared = [embedder.prepare([text], prompt=None)[0] for text in cases.texts]
+    alone = np.concatenate([embedder.embed_batch([text])[0] for text in prepared])
+    together, _ = embedder.embed_batch(prepared)
+    both = compare_vectors(
+        np.concatenate([cases.vectors, cases.vectors]), np.concatenate([alone, together])
+    )
+    return {**both, "token_ids_equal": token_agreement(embedder, prepared, cases.ids)}
+
+
+def token_agreement(
+    embedder: Embedder, prepared: Sequence[str], wanted: Sequence[Sequence[int]]
+) -> float:
+    """Return the share of texts whose token ids are all the original's."""
+    equal = 0
+    for text, ids in zip(prepared, wanted, strict=True):
+        encoded = embedder.tokenizer([text])
+        equal += encoded.ids[0].tolist() == list(ids)
+    return equal / len(wanted)
+
+
+def run_golden(bundle: Bundle, *, threads: int = 0) -> GoldenReport:
+    """Load the bundle here and run its golden inputs against its own tolerances.
+
+    Raises BundleError where it carries none, EngineError where it cannot be loaded.
+    """
+    golden = bundle.manifest.golden
+    if golden is None or not golden.tolerances:
+        raise BundleError(
+            f"{bundle.path} carries no golden inputs",
+            why="so its proof cannot be run again",
+            next="edgeward compile makes bundles that carry them",
+        )
+    cases = read_cases(bundle.path)
+    session = load(bundle, threads=threads)
+    metrics = golden_metrics(session.embedder, cases)
+    return GoldenReport(
+        checks=tuple(judge(metrics, golden.tolerances)),
+        cases=len(cases.texts),
+        engine=session.engine.ref,
+        load_ms=session.recorder.load_ms,
+        latency_ms=_latency(session, cases.texts),
+        peak_memory_bytes=peak_bytes(),
+        metrics=metrics,
+    )
+
+
+def _latency(session: Session, texts: Sequence[str]) -> dict[str, float]:
+    text = sorted(texts, key=len)[len(texts) // 2]
+    times: list[float] = []
+    for _ in range(LATENCY_REPETITIONS):
+        began = time.perf_counter()
+        session.embed([text])
+        times.append((time.perf_counter() - began) * 1e3)
+    p50, p95, p99 = (float(q) for q in np.percentile(times, [50, 95, 99]))
+    return {"p50": p50, "p95": p95, "p99": p99}

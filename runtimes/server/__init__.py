@@ -1,0 +1,1 @@
+"""The local server: a bundle behind an OpenAI-compatible HTTP endpoint."""
