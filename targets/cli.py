@@ -1,0 +1,87 @@
+"""`edgeward targets`: list, show, probe and validate the devices we know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+LIST_FORMS = ("table", "json", "jsonl", "csv")
+SHOW_FORMS = ("table", "json", "toml")
+
+
+@click.group("targets")
+def targets_group() -> None:
+    """List, show and probe the devices we know."""
+
+
+@targets_group.command("list")
+@click.option("-o", "--output", "form", type=click.Choice(LIST_FORMS), default="table")
+def list_command(form: str) -> None:
+    """List the targets that a model can be compiled for."""
+    from edgeward.runtimes.output import print_rows
+
+    from .present import LIST_COLUMNS, list_rows
+
+    rows, broken = list_rows(for_people=form == "table")
+    print_rows(rows, LIST_COLUMNS, form)
+    for error in broken:
+        click.echo(f"warning: {error}", err=True)
+
+
+@targets_group.command("show")
+@click.argument("name")
+@click.option("-o", "--output", "form", type=click.Choice(SHOW_FORMS), default="table")
+def show_command(name: str, form: str) -> None:
+    """Show a target, by name or file: every number with its source."""
+    from edgeward.runtimes.output import print_json, print_rows
+
+    from .load import load
+    from .present import SHOW_COLUMNS, show_rows
+    from .write import to_toml
+
+    profile = load(name)
+    if form == "json":
+        print_json({**profile.to_dict(), "digest": profile.digest})
+    elif form == "toml":
+        click.echo(to_toml(profile), nl=False)
+    else:
+        print_rows(show_rows(profile), SHOW_COLUMNS, form)
+
+
+@targets_group.command("probe")
+@click.option("-o", "--output", "file", default="-", show_default="standard output")
+@click.option(
+    "--fingerprint", "only_fingerprint", is_flag=True, help="Write the fingerprint's JSON."
+)
+def probe_command(file: str, only_fingerprint: bool) -> None:
+    """Write a profile for this machine, ready to be corrected and used as a target."""
+    from .present import probed
+
+    text, note = probed(only_fingerprint=only_fingerprint)
+    click.echo(note, err=True)
+    if file == "-":
+        click.echo(text, nl=False)
+        return
+    _save(Path(file), text)
+    click.echo(f"written: {file}", err=True)
+
+
+@targets_group.command("validate")
+@click.argument("file", type=click.Path(path_type=Path))
+def validate_command(file: Path) -> None:
+    """Check a profile's file and what it extends."""
+    from .load import check_file
+
+    profile = check_file(file)
+    what = "a family, not a target" if profile is None else f"digest {profile.digest}"
+    click.echo(f"{file}: valid, {what}")
+
+
+def _save(path: Path, text: str) -> None:
+    from edgeward.errors import UsageError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", why=error.strerror or str(error)) from error
