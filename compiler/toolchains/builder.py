@@ -35,7 +35,6 @@ def build(site: Site, say: Say, keep: int) -> None:
     """
     _require_disk(site)
     steps = _Steps(site, say, keep)
-    say("making a virtual environment")
     steps.make_venv()
     if site.base is not None:
         line = f"{site.base.site_packages}\n"
@@ -45,7 +44,6 @@ def build(site: Site, say: Say, keep: int) -> None:
     if site.lock.torch is not None:
         steps.install_torch(constraints)
     steps.install_pins(constraints)
-    say("checking")
     steps.check()
 
 
@@ -67,7 +65,12 @@ class _Steps:
 
     def make_venv(self) -> None:
         site = self._site
+        self._say("making a virtual environment")
         code, lines = self._run([site.interpreter.path, "-I", "-m", "venv", "--clear", site.folder])
+        if code == 0 and list(site.site_packages.glob("setuptools-*")):
+            # Before Python 3.12 a venv brings a setuptools of its own, which would hide the base's.
+            command = pip_command(site.python, "uninstall", "--yes", "setuptools")
+            code, lines = self._run(command)
         if code == 0:
             return
         if any("ensurepip" in line for line in lines):
@@ -85,6 +88,7 @@ class _Steps:
         """
         site = self._site
         pin = _torch_pin(site)
+        self._say(f"looking for {pin[0]}")
         alone = ["--no-deps"] if site.torch_build == "cpu" else []
         command = install_command(site.python, constraints, *alone, *pin)
         code, lines = self._run(command)
@@ -98,6 +102,7 @@ class _Steps:
         site = self._site
         if not site.lock.pins:
             return
+        self._say(f"looking for {len(site.lock.pins)} packages")
         wanted = site.folder / "requirements.txt"
         wanted.write_text("\n".join(site.lock.pins) + "\n")
         command = install_command(site.python, constraints, "--no-deps", "--requirement", wanted)
@@ -108,6 +113,7 @@ class _Steps:
     def check(self) -> None:
         """Refuse an environment that lacks something, holds another torch, or cannot work."""
         site = self._site
+        self._say("checking")
         code, lines = self._run(pip_command(site.python, "check"))
         if code != 0:
             last = lines[-1] if lines else ""

@@ -49,7 +49,7 @@ def run_lines(
             lines.append(line)
             del lines[:-_KEPT_LINES]
             text = read(line) or text
-            if time.monotonic() - told >= _SAY_EVERY:
+            if text and time.monotonic() - told >= _SAY_EVERY:
                 told = time.monotonic()
                 say(text)
         code = child.wait()

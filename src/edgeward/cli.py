@@ -14,7 +14,7 @@ from edgeward.errors import EdgewardError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "compile": (
-        "edgeward.compiler.cli:compile_command",
+        "edgeward.compiler.cli.compile:compile_command",
         "Compile a model for one or more targets.",
     ),
     "verify": (
@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fleet": ("edgeward.fleet.cli.fleet:fleet_group", "Run the controller, roll out, watch."),
     "agent": ("edgeward.fleet.cli.agent:agent_group", "Run the agent on a device."),
     "doctor": (
-        "edgeward.compiler.cli:doctor_command",
+        "edgeward.compiler.cli.doctor:doctor_command",
         "Show what is installed and what is missing.",
     ),
 }

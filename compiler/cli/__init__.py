@@ -1,0 +1,1 @@
+"""The compiler's commands; each in a file of its own, imported when it is called."""
