@@ -42,11 +42,7 @@ def _summary(name: str, labels: str, quantiles: Quantiles) -> list[str]:
     total = (quantiles.mean or 0.0) * quantiles.count / 1e3
     return [
         f"# TYPE {name} summary",
-        *(
-            f'{name}{{{labels},quantile="{q}"}} {v / 1e3}'
-            for q, v in values.items()
-            if v is not None
-        ),
+        *(f'{name}{{{labels},quantile="{q}"}} {value}' for q, value in known.items()),
         f"{name}_sum{{{labels}}} {total}",
         f"{name}_count{{{labels}}} {quantiles.count}",
     ]
