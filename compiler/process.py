@@ -7,7 +7,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,14 @@ class _Watch:
 class Worker:
     """A process in a toolchain that runs one request after another.
 
-    It never uses the network (`HF_HUB_OFFLINE`): stages are pure functions of their inputs. Raises
-    StageError where the process cannot be started.
+    It never uses the network (`HF_HUB_OFFLINE`): stages are pure functions of their inputs. `keep`
+    are descriptors that it holds open as long as it lives. Raises OSError where the process cannot
+    be started.
     """
 
-    def __init__(self, python: Path, log: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, python: Path, log: Path, *, threads: int | None = None, keep: Sequence[int] = ()
+    ) -> None:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         counts = dict.fromkeys(_THREAD_VARIABLES, str(threads)) if threads else {}
@@ -110,6 +113,7 @@ class Worker:
                 [python, "-s", "-c", BOOTSTRAP, origin],
                 environment=clean_environment({**_QUIET, **counts}),
                 stderr=sink,
+                keep=keep,
             )
         self._reader = LineReader()
         self._number = 0

@@ -211,7 +211,19 @@ class StageRunner:
                 worker.kill()
             self._workers += 1
             name = f"{toolchain.name}-{os.getpid()}-{time.time_ns()}-{self._workers}.log"
-        return Worker(toolchain.python, self._logs / name, threads=self._threads)
+        return self._start(toolchain, self._logs / name)
+
+    def _start(self, toolchain: Toolchain, log: Path) -> Worker:
+        """Start a worker that holds its toolchain's locks: nobody rebuilds it under its feet."""
+        locks = [FileLock(path) for path in toolchain.locks]
+        try:
+            for lock in locks:
+                lock.acquire(shared=True)
+            keep = [lock.fileno() for lock in locks]
+            return Worker(toolchain.python, log, threads=self._threads, keep=keep)
+        finally:
+            for lock in locks:
+                lock.release()
 
     def _give_back(self, toolchain: Toolchain, worker: Worker) -> None:
         if not worker.is_alive():

@@ -66,11 +66,11 @@ class _Steps:
     def make_venv(self) -> None:
         site = self._site
         self._say("making a virtual environment")
-        code, lines = self._run([site.interpreter.path, "-I", "-m", "venv", "--clear", site.folder])
-        if code == 0 and list(site.site_packages.glob("setuptools-*")):
-            # Before Python 3.12 a venv brings a setuptools of its own, which would hide the base's.
-            command = pip_command(site.python, "uninstall", "--yes", "setuptools")
-            code, lines = self._run(command)
+        # A layer sees the base's pip, and so needs none of its own.
+        pip = ["--without-pip"] if site.base is not None else []
+        code, lines = self._run(
+            [site.interpreter.path, "-I", "-m", "venv", "--clear", *pip, site.folder]
+        )
         if code == 0:
             return
         if any("ensurepip" in line for line in lines):

@@ -108,7 +108,7 @@ class Toolchains:
         lock = FileLock(site.lock_file)
 
         def say_waiting() -> None:
-            reporter.note(f"toolchain {site.name}: another process is making it, waiting")
+            reporter.note(f"toolchain {site.name}: another process is at it, waiting")
 
         with _disk_errors(site):
             lock.acquire(shared=True, on_wait=say_waiting)
@@ -162,7 +162,8 @@ def _trouble(site: Site, lock: FileLock) -> str | None:
 def _toolchain(site: Site) -> Toolchain:
     marker = read_marker(site)
     versions = marker.versions if marker else versions_of(site)
-    return Toolchain(site.name, site.python, site.digest, site.site_packages, versions)
+    locks = tuple(layer.lock_file for layer in site.layers)
+    return Toolchain(site.name, site.python, site.digest, site.site_packages, versions, locks)
 
 
 def _label(site: Site) -> str:

@@ -71,9 +71,13 @@ def trouble_of(site: Site) -> str | None:
 
 
 def versions_of(site: Site) -> dict[str, str]:
-    """Return what is installed in the environment and below it, and its Python's version."""
+    """Return what is installed in the environment and below it, and its Python's version.
+
+    pip only made it, takes no part in any stage and may be upgraded at will.
+    """
     places = [layer.site_packages for layer in reversed(site.layers)]
-    return {**installed_versions(*places), "python": site.interpreter.version}
+    versions = {**installed_versions(*places), "python": site.interpreter.version}
+    return {name: version for name, version in versions.items() if name != "pip"}
 
 
 def _changed(site: Site, marker: Marker) -> str | None:

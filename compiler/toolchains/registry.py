@@ -28,7 +28,7 @@ def lock_path(name: str) -> Path:
     file's path. Raises ToolchainError for a name that nobody gives.
     """
     if name in TOOLCHAINS:
-        return Path(__file__).with_name(TOOLCHAINS[name])
+        return Path(__file__).parent / TOOLCHAINS[name]
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return Path(point.load())
     raise ToolchainError(

@@ -12,13 +12,17 @@ State = Literal["missing", "ready", "broken", "building"]
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """A virtual environment made from a lock file, ready to run stages."""
+    """A virtual environment made from a lock file, ready to run stages.
+
+    `locks` are what a process holds, shared, while it uses the layers.
+    """
 
     name: str
     python: Path
     digest: str
     site_packages: Path
     versions: Mapping[str, str]
+    locks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
