@@ -1,12 +1,21 @@
-"""What we know of the devices: profiles, probe, benchmark harness."""
+"""What we know of the devices: profiles, probe, benchmark harness.
 
-from .bench import Machine, Measurement, machine, measure, temperature_c
-from .derive import measure_bandwidth, profile_from
-from .fingerprint import Fingerprint
-from .load import load, names
-from .match import Match, best, compatible, match, ranked
-from .probe import probe
-from .profile import Profile
+The names in `__all__` are imported on first use, so that importing the room costs nothing. `load`,
+`match` and `probe` are modules here; their functions of the same name are in them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .bench import Machine, Measurement, machine, measure, temperature_c
+    from .derive import measure_bandwidth, profile_from
+    from .fingerprint import Fingerprint
+    from .load import names
+    from .match import Match, best, compatible, ranked
+    from .profile import Profile
 
 __all__ = [
     "Fingerprint",
@@ -16,14 +25,34 @@ __all__ = [
     "Profile",
     "best",
     "compatible",
-    "load",
     "machine",
-    "match",
     "measure",
     "measure_bandwidth",
     "names",
-    "probe",
     "profile_from",
     "ranked",
     "temperature_c",
 ]
+_HOMES = {
+    "Fingerprint": "fingerprint",
+    "Machine": "bench",
+    "Match": "match",
+    "Measurement": "bench",
+    "Profile": "profile",
+    "best": "match",
+    "compatible": "match",
+    "machine": "bench",
+    "measure": "bench",
+    "measure_bandwidth": "derive",
+    "names": "load",
+    "profile_from": "derive",
+    "ranked": "match",
+    "temperature_c": "bench",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from the module that holds it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

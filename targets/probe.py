@@ -11,7 +11,6 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 
 from .fingerprint import MAX_CORES, MAX_ITEMS, MAX_MEMORY_BYTES, Fingerprint
@@ -111,6 +110,8 @@ def installed_engines() -> dict[str, str]:
 
 
 def _version_of(distribution: str) -> str | None:
+    from importlib import metadata
+
     try:
         return clean(metadata.version(distribution))
     except metadata.PackageNotFoundError:
