@@ -19,6 +19,7 @@ from enum import Enum
 from edgeward.errors import EdgewardError, IntegrityError, TransferError
 
 from ..protocol.documents import State
+from .refusals import NotYetError
 
 
 class Event(str, Enum):
@@ -83,7 +84,7 @@ def event_for(state: State, error: EdgewardError | OSError) -> Event | None:
     Transfers and disks heal, so they are worth a retry; so does a blob that was damaged here.
     Anything else that happens while preparing is the release's fault and stays so.
     """
-    passing = isinstance(error, (OSError, TransferError, IntegrityError))
+    passing = isinstance(error, (OSError, TransferError, IntegrityError, NotYetError))
     if state in PREPARING:
         return Event.FAILED if passing else Event.REFUSED
     if state in TRIAL:

@@ -12,10 +12,10 @@ MAX_QUARANTINED = 256
 
 
 class Good(Document):
-    """A bundle that was committed, and the release it came with."""
+    """A bundle that was committed, and the release it came with (None once that is forgotten)."""
 
     bundle: Sha256
-    release: ReleaseRef
+    release: ReleaseRef | None
     sequence: Counter
     target: Name
 
