@@ -125,14 +125,18 @@ def _starts(version: Version, prefix: tuple[int, ...]) -> bool:
 
 def _is_post_of(version: Version, bound: Version) -> bool:
     """PEP 440: `>1.7` leaves out 1.7.post1 unless the bound is itself a post-release."""
-    return bound.post is None and version.post is not None and _same_release(version, bound)
+    if version.post is None or bound.post is not None or bound.dev is not None:
+        return False
+    return version.pre == bound.pre and _same_release(version, bound)
 
 
 def _is_pre_of(version: Version, bound: Version) -> bool:
     """PEP 440: `<1.7` leaves out 1.7rc1 unless the bound is itself a pre-release."""
-    is_pre = version.pre is not None or version.dev is not None
-    bound_is_pre = bound.pre is not None or bound.dev is not None
-    return is_pre and not bound_is_pre and _same_release(version, bound)
+    if bound.pre is not None or bound.dev is not None or not _same_release(version, bound):
+        return False
+    if bound.post is None:
+        return version.pre is not None or version.dev is not None
+    return version.pre is None and version.post == bound.post and version.dev is not None
 
 
 def _same_release(one: Version, other: Version) -> bool:
