@@ -19,6 +19,7 @@ from ..protocol.release import Release, Variant
 from ..protocol.wire import check_size
 from ..trust.envelope import envelope_digest, seal
 from ..trust.keys import SigningKey
+from .problems import NotThereError
 
 _MEMORY_FIGURES = ("peak_memory_bytes", "memory_bytes", "total_bytes")
 
@@ -163,3 +164,25 @@ def _refuse_doubles(bundles: Sequence[Bundle]) -> None:
                 why=f"{seen[target]} and {bundle.path}: a device would not know which to take",
             )
         seen[target] = bundle.path
+
+
+def next_sequence(releases: Iterable[dict[str, Any]], model: str) -> int:
+    """Return one above the newest sequence that a controller has of a model."""
+    return max((int(r["sequence"]) for r in releases if r["model"] == model), default=0) + 1
+
+
+def variant_rows(releases: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each variant of each release."""
+    return [
+        {**variant, "model": r["model"], "version": r["version"], "sequence": r["sequence"]}
+        for r in releases
+        for variant in r["variants"]
+    ]
+
+
+def find_release(releases: Iterable[dict[str, Any]], model: str, version: str) -> dict[str, Any]:
+    """Return one release of a controller's list; NotThereError where it is not in it."""
+    for release in releases:
+        if (release["model"], release["version"]) == (model, version):
+            return release
+    raise NotThereError(f"No release {model} {version}", next="edgeward release list")

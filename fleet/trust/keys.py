@@ -102,3 +102,16 @@ def public_key(text: str) -> PublicKey:
     except ValueError as error:
         raise TrustError(f"Not a public key: {text[:80]!r}", why=str(error)) from None
     return PublicKey(text.lower())
+
+
+def read_public(folder: Path) -> PublicKey:
+    """Read the public key of `folder`; TrustError where there is none."""
+    path = folder / PUBLIC_NAME
+    try:
+        return public_key(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrustError(
+            f"No public key in {folder}", next=f"edgeward release keygen {folder}"
+        ) from None
+    except (OSError, UnicodeError) as error:
+        raise TrustError(f"{path} cannot be read", why=str(error)) from None
