@@ -67,7 +67,7 @@ class StageCache:
         record = _read_record(folder / _RECORD)
         if record is None or record.get("key") != key:
             return None
-        with suppress(OSError, KeyError, TypeError, ValueError, AttributeError):
+        with suppress(OSError, KeyError, TypeError, ValueError, AttributeError, StageError):
             if record["files"] != _sizes(folder / _OUT):
                 return None
             result = _result(folder / _OUT, record)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -30,13 +30,7 @@ __all__ = ["JSON", "Limits", "StageInput", "StageResult", "StageRunner", "StageS
 
 _OWN = "python"
 _KEPT_LOGS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    """An entry in use: its shared lock keeps pruning away."""
-
-    lock: FileLock
+_POLL = 0.05
 
 
 class StageRunner:
@@ -61,10 +55,17 @@ class StageRunner:
         self._limits = limits if limits is not None else Limits()
         self._threads = threads
         self._idle: dict[str, list[Worker]] = {}
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, FileLock] = {}
         self._guard = threading.Lock()
         self._workers = 0
-        self._stages.sweep()
+        try:
+            self._stages.sweep()
+        except OSError as error:
+            raise StageError(
+                f"the cache {cache} cannot be used",
+                why=str(error),
+                next="set EDGEWARD_CACHE to a folder that can be written",
+            ) from error
         _prune_logs(self._logs)
 
     def __enter__(self) -> StageRunner:
@@ -90,7 +91,7 @@ class StageRunner:
         for worker in workers:
             worker.kill()
         for hold in holds:
-            hold.lock.release()
+            hold.release()
 
     def key(self, spec: StageSpec) -> str:
         """Return the digest that decides whether the stage was run before."""
@@ -109,21 +110,38 @@ class StageRunner:
         its toolchain cannot be made.
         """
         key = self.key(spec)
+        try:
+            return self._run(spec, key)
+        except OSError as error:
+            raise _disk_error(spec, error) from error
+
+    def _run(self, spec: StageSpec, key: str) -> StageResult:
         started = time.monotonic()
+        waited = False
         while True:
             found = self._use(spec, key)
             if found is not None:
                 self._finished(spec, found, time.monotonic() - started)
                 return found
-            made = self._make_once(spec, key)
-            self._hold(spec, key)
-            if made is not None and self._stages.folder(key).exists():
-                return made
+            made = self._make_alone(spec, key)
+            if made is not None:
+                self._hold(spec, key)
+                if self._stages.folder(key).exists():
+                    return made
+                continue
+            if not waited:
+                self._waits(spec)
+            waited = True
+            time.sleep(_POLL)
 
-    def _make_once(self, spec: StageSpec, key: str) -> StageResult | None:
-        """Run the stage alone among processes; None where another had just finished it."""
+    def _make_alone(self, spec: StageSpec, key: str) -> StageResult | None:
+        """Run the stage, alone among all processes; None where another is at it or finished it.
+
+        It never blocks: a lock that others hold shared means an entry in use, not one to wait for.
+        """
         lock = self._stages.lock(key)
-        lock.acquire(on_wait=lambda: self._waits(spec))
+        if not lock.try_acquire():
+            return None
         with lock:
             return None if self._stages.load(key) is not None else self._make(spec, key)
 
@@ -144,7 +162,7 @@ class StageRunner:
         lock = self._stages.lock(key)
         lock.acquire(shared=True, on_wait=lambda: self._waits(spec))
         with self._guard:
-            spare = self._holds.setdefault(key, _Hold(lock)).lock is not lock
+            spare = self._holds.setdefault(key, lock) is not lock
         if spare:
             lock.release()
 
@@ -152,7 +170,7 @@ class StageRunner:
         with self._guard:
             hold = self._holds.pop(key, None)
         if hold is not None:
-            hold.lock.release()
+            hold.release()
 
     def _make(self, spec: StageSpec, key: str) -> StageResult:
         toolchain = self._toolchain(spec)
@@ -168,10 +186,8 @@ class StageRunner:
             except BaseException:
                 self._stages.abandon(draft)
                 raise
-        except BaseException as error:
+        except BaseException:
             self._reporter.stage_failed(spec.name)
-            if isinstance(error, OSError):
-                raise _disk_error(spec, error) from error
             raise
         self._finished(spec, result, seconds)
         return result
@@ -233,7 +249,7 @@ class StageRunner:
             self._idle.setdefault(toolchain.digest, []).append(worker)
 
     def _waits(self, spec: StageSpec) -> None:
-        self._reporter.note(f"{spec.name}: another process is running this stage, waiting for it")
+        self._reporter.note(f"{spec.name}: another process is at this stage, waiting")
 
     def _finished(self, spec: StageSpec, result: StageResult, seconds: float) -> None:
         summary = result.data.get("summary")
