@@ -132,4 +132,7 @@ def _engines(data: Mapping[str, object]) -> dict[str, str]:
     value = data.get("engines", {})
     if not isinstance(value, dict) or len(value) > MAX_ITEMS:
         raise _refused(f"engines must be an object of at most {MAX_ITEMS}")
-    return {_checked(name, "engines"): _checked(version, name) for name, version in value.items()}
+    return {
+        _checked(name, "engines"): _checked(version, f"engines.{name}")
+        for name, version in value.items()
+    }

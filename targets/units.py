@@ -59,7 +59,7 @@ def format_rate(count: int) -> str:
 def about(count: int) -> str:
     """Return bytes rounded for people: "1.1 GiB"."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if count >= SIZES[unit]:
+        if 2 * count >= SIZES[unit]:
             return f"{count / SIZES[unit]:.1f} {unit}"
     return f"{count} B"
 
