@@ -10,6 +10,7 @@ from edgeward.errors import ToolchainError
 TOOLCHAINS: dict[str, str] = {
     "torch": "torch.lock",
     "onnx": "onnx.lock",
+    "onnxruntime": "onnxruntime.lock",
     "onnxruntime-1.23": "onnxruntime-1.23.lock",
 }
 ENTRY_POINTS = "edgeward.toolchains"

@@ -25,6 +25,7 @@ from .compare import compare_vectors, judge
 CASES_NAME = "golden/cases.json"
 REFERENCE_NAME = "golden/reference.safetensors"
 LATENCY_REPETITIONS = 30
+PADDED_BATCH = 6
 _MAX_CASES_BYTES = 8 << 20
 
 
@@ -108,14 +109,19 @@ def read_cases(folder: Path) -> GoldenCases:
 
 
 def golden_metrics(embedder: Embedder, cases: GoldenCases) -> dict[str, float]:
-    """Run every case alone and all of them as one padded batch; the worse of both counts."""
-    prepared = [embedder.prepare([text], prompt=None)[0] for text in cases.texts]
-    alone = np.concatenate([embedder.embed_batch([text])[0] for text in prepared])
-    together, _ = embedder.embed_batch(prepared)
+    """Run every case alone and in padded batches; the worse of both counts."""
+    prepared = embedder.prepare(cases.texts)
+    alone = _embed(embedder, prepared, 1)
+    together = _embed(embedder, prepared, PADDED_BATCH)
     both = compare_vectors(
         np.concatenate([cases.vectors, cases.vectors]), np.concatenate([alone, together])
     )
     return {**both, "token_ids_equal": token_agreement(embedder, prepared, cases.ids)}
+
+
+def _embed(embedder: Embedder, texts: Sequence[str], size: int) -> NDArray[np.float32]:
+    batches = [texts[at : at + size] for at in range(0, len(texts), size)]
+    return np.concatenate([embedder.embed_batch(batch)[0] for batch in batches])
 
 
 def token_agreement(

@@ -41,12 +41,8 @@ class Embedder:
         return self._width
 
     def prepare(self, texts: Sequence[str], prompt: str | None = None) -> list[str]:
-        """Put the prompt before each text; UsageError where a prompt or text is not one."""
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise UsageError("embed() takes a list of texts", why=f"got {type(texts).__name__}")
-        prefix = self._prefix(prompt)
-        prepared = [(prefix + text).strip() for text in texts]
-        return [text.lower() for text in prepared] if self.pipeline.lower_case else prepared
+        """Return the texts as the tokenizer gets them."""
+        return prepare_texts(self.pipeline, texts, prompt)
 
     def embed_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
         """Embed prepared texts as one padded batch: (texts, dimensions) float32, tokens used."""
@@ -63,15 +59,28 @@ class Embedder:
         }
         return {name: given[name] for name in self._wanted}
 
-    def _prefix(self, prompt: str | None) -> str:
-        prompts = self.pipeline.prompts or {}
-        name = prompt if prompt is not None else self.pipeline.default_prompt
-        if name is None:
-            return ""
-        if name not in prompts:
-            known = ", ".join(sorted(prompts)) or "none"
-            raise UsageError(f"The model has no prompt {name!r}", why=f"known: {known}")
-        return prompts[name]
+
+def prepare_texts(pipeline: Pipeline, texts: Sequence[str], prompt: str | None = None) -> list[str]:
+    """Put the prompt before each text and strip it, as sentence-transformers does.
+
+    Raises UsageError where a prompt or a text is not one.
+    """
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise UsageError("embed() takes a list of texts", why=f"got {type(texts).__name__}")
+    prefix = _prefix(pipeline, prompt)
+    prepared = [(prefix + text).strip() for text in texts]
+    return [text.lower() for text in prepared] if pipeline.lower_case else prepared
+
+
+def _prefix(pipeline: Pipeline, prompt: str | None) -> str:
+    prompts = pipeline.prompts or {}
+    name = prompt if prompt is not None else pipeline.default_prompt
+    if name is None:
+        return ""
+    if name not in prompts:
+        known = ", ".join(sorted(prompts)) or "none"
+        raise UsageError(f"The model has no prompt {name!r}", why=f"known: {known}")
+    return prompts[name]
 
 
 def _hidden_size(folder: Path) -> int | None:

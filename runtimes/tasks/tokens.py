@@ -49,9 +49,8 @@ class TextTokenizer:
 
     def __init__(self, folder: Path, max_tokens: int | None = None) -> None:
         self._tokenizer = _load(folder / "tokenizer.json")
-        settings = _settings(folder)
-        config = _object(folder / "config.json")
-        self.max_tokens = _limit(max_tokens, settings, config)
+        settings, config = _settings(folder), _object(folder / "config.json")
+        self.max_tokens = token_limit(folder, max_tokens)
         side = settings.get("padding_side", "right")
         token = _token_text(settings.get("pad_token")) or _DEFAULT_PADDING
         pad_id = self._tokenizer.token_to_id(token)
@@ -89,8 +88,9 @@ def _load(path: Path) -> Any:
         raise SourceError(f"{path} cannot be read", why=str(error)[:500]) from None
 
 
-def _limit(wanted: int | None, settings: dict[str, Any], config: dict[str, Any]) -> int | None:
-    """The smallest of the limits that the model's files name."""
+def token_limit(folder: Path, wanted: int | None = None) -> int | None:
+    """Return the smallest of the limits that the model's files name, None where none does."""
+    settings, config = _settings(folder), _object(folder / "config.json")
     limits = [wanted] if wanted else []
     stated = settings.get("model_max_length")
     if isinstance(stated, (int, float)) and 0 < stated < _UNLIMITED:

@@ -1,0 +1,104 @@
+"""`edgeward compile`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("compile")
+@click.argument("model")
+@click.option("-t", "--target", "targets", multiple=True, required=True, help="Repeatable.")
+@click.option(
+    "-p",
+    "--precision",
+    "precisions",
+    default="default",
+    show_default=True,
+    help="fp32, int8-dynamic, or a comma list; the default is the target's own.",
+)
+@click.option("--format", "format_name", help="The default is the target's own.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("build"),
+    show_default=True,
+    help="The folder that the bundles go into.",
+)
+@click.option("--name", help="The bundles' name; the default is the model's.")
+@click.option("--revision", help="A hub model's branch, tag or commit.")
+@click.option("--task", help="What to compile it for, where its configuration says otherwise.")
+@click.option(
+    "--eval-data",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Texts to prove it on: one a line, or JSON lines with a text field.",
+)
+@click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
+@click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
+@click.option("--max-seconds", type=click.FloatRange(min=1), help="Time limit of each stage.")
+@click.option("--max-memory-gib", type=click.FloatRange(min=0.1), help="Memory limit of a stage.")
+@click.option("--dry-run", is_flag=True, help="Say what would be made, and stop.")
+@click.option(
+    "--report",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+    help="How the result is printed.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def compile_command(
+    model: str,
+    targets: tuple[str, ...],
+    precisions: str,
+    format_name: str | None,
+    output: Path,
+    name: str | None,
+    revision: str | None,
+    task: str | None,
+    eval_data: Path | None,
+    accept_degraded: bool,
+    torch_build: str | None,
+    max_seconds: float | None,
+    max_memory_gib: float | None,
+    dry_run: bool,
+    form: str,
+    quiet: bool,
+) -> None:
+    """Compile MODEL, a folder or a hub id, for one or more targets, and prove each bundle."""
+    from edgeward.compiler.compile import CompileRequest, compile_model, plan_jobs
+    from edgeward.compiler.limits import Limits
+    from edgeward.compiler.progress import reporter_for
+    from edgeward.compiler.rows import (
+        COMPILED_COLUMNS,
+        PLANNED_COLUMNS,
+        compiled_row,
+        planned_row,
+    )
+    from edgeward.runtimes.output import print_rows
+
+    request = CompileRequest(
+        model=model,
+        targets=targets,
+        output=output,
+        precisions=tuple(part.strip() for part in precisions.split(",")),
+        format=format_name,
+        name=name,
+        revision=revision,
+        task=task,
+        evaluation=eval_data,
+        accept_degraded=accept_degraded,
+        limits=Limits(max_seconds, int(max_memory_gib * 2**30) if max_memory_gib else None),
+        torch_build=torch_build,
+    )
+    if dry_run:
+        source, jobs = plan_jobs(request)
+        rows = [planned_row(name or source.id, job) for job in jobs]
+        print_rows(rows, PLANNED_COLUMNS, form)
+        return
+    with reporter_for(sys.stderr, quiet) as reporter:
+        compiled = [compiled_row(one) for one in compile_model(request, reporter)]
+    print_rows(compiled, COMPILED_COLUMNS, form)

@@ -1,0 +1,56 @@
+"""What a format gives the compile: its stages, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgeward.compiler.recipe import Recipe
+from edgeward.compiler.source import Source
+from edgeward.compiler.stages import StageInput, StageResult, StageSpec
+from edgeward.targets.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One bundle to make."""
+
+    source: Source
+    profile: Profile
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What the format's last stage left: the file that the engine loads and its place."""
+
+    model: StageInput
+    name: str
+    engine_toolchain: str
+    results: tuple[StageResult, ...]
+
+
+class Stages(Protocol):
+    """Runs one stage; the compile's runner is one."""
+
+    def run(self, spec: StageSpec) -> StageResult:
+        """Return the stage's result."""
+
+
+class Format(Protocol):
+    """A format's module."""
+
+    ENGINE: str
+
+    def precisions(self) -> Sequence[str]:
+        """The precisions that it can make."""
+
+    def toolchain(self) -> str:
+        """The toolchain that its stages and the reference run in."""
+
+    def build(self, job: Job, stages: Stages) -> Artifact:
+        """Run the format's stages for one job."""
+
+    def engine_options(self, job: Job) -> dict[str, str | int | float | bool]:
+        """What the manifest's recipe tells the runtime."""

@@ -1,0 +1,139 @@
+"""The ONNX stages, run inside the `onnx` toolchain."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeward.compiler.reference_model import load_model, load_tokenizer
+from edgeward.compiler.stage_context import StageContext
+from edgeward.errors import StageError
+
+INLINE_LIMIT_BYTES = 1_800_000_000
+_HIDDEN = "last_hidden_state"
+_SAMPLE = ["A short text.", "A text that is a little longer than the first one."]
+
+
+def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Export the encoder with dynamic batch and sequence: `model.onnx` and its `assets/`."""
+    import onnx_ir
+    from torch.export import Dim
+    from transformers.exporters import OnnxConfig, OnnxExporter
+
+    folder = context.inputs["source"]
+    context.progress(0.05, "loading the model")
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    sample = dict(tokenizer(_SAMPLE, padding=True, return_tensors="pt"))
+    axes = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+    context.progress(0.15, "tracing")
+    config = OnnxConfig(opset_version=params["opset"], dynamic_shapes=dict.fromkeys(sample, axes))
+    program = OnnxExporter().export(model, sample, config).program
+    _keep_hidden_states(program)
+    _name_axes(program)
+    context.progress(0.9, "writing")
+    _save(program, context.out / "model.onnx")
+    _copy_assets(folder, context.out / "assets", params["files"], tokenizer)
+    nodes = len(program.graph)
+    return {
+        **_signature(program),
+        "opset": program.opset_imports[""],
+        "ir_version": program.ir_version,
+        "nodes": nodes,
+        "summary": f"{type(model).__name__}, opset {params['opset']}, {nodes} nodes",
+        "onnx_ir": onnx_ir.__version__,
+    }
+
+
+def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Quantise weights to int8, activations at run time (ONNX Runtime's dynamic quantisation)."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    source, target = context.inputs["model"] / "model.onnx", context.out / "model.onnx"
+    prepared = context.scratch / "prepared.onnx"
+    model = onnx.load(source)
+    _drop_stale_shapes(model)
+    external = model.ByteSize() > INLINE_LIMIT_BYTES
+    onnx.save(model, prepared, save_as_external_data=external)
+    before = len(model.graph.node)
+    del model
+    quantize_dynamic(
+        prepared,
+        target,
+        per_channel=params["per_channel"],
+        weight_type=QuantType.QInt8,
+        use_external_data_format=external,
+    )
+    sizes = [path.stat().st_size for path in (source, target)]
+    return {
+        "nodes_before": before,
+        "summary": f"int8 {'per channel' if params['per_channel'] else 'per tensor'}, "
+        f"{sizes[0] / 2**20:.1f} -> {sizes[1] / 2**20:.1f} MiB",
+    }
+
+
+def _keep_hidden_states(program: Any) -> None:
+    """The pooler's output is not what sentence vectors are made of: it and its weights go."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    graph = program.graph
+    kept = [value for value in graph.outputs if value.name == _HIDDEN]
+    if not kept:
+        names = ", ".join(str(value.name) for value in graph.outputs)
+        raise StageError("The model gives no token vectors", why=f"its outputs are {names}")
+    graph.outputs[:] = kept
+    RemoveUnusedNodesPass()(program)
+
+
+def _name_axes(program: Any) -> None:
+    """Give the symbolic dimensions the names that people expect to read."""
+    import onnx_ir
+
+    named: dict[str, str] = {}
+    for value in program.graph.inputs:
+        for axis, name in zip(value.shape, ("batch", "sequence"), strict=True):
+            if isinstance(axis, onnx_ir.SymbolicDim) and axis.value is not None:
+                named.setdefault(axis.value, name)
+    for value in [*program.graph.inputs, *program.graph.outputs]:
+        value.shape = onnx_ir.Shape(
+            [
+                named.get(axis.value, axis.value) if isinstance(axis, onnx_ir.SymbolicDim) else axis
+                for axis in value.shape
+            ]
+        )
+
+
+def _signature(program: Any) -> dict[str, Any]:
+    def spec(value: Any) -> dict[str, Any]:
+        axes = [a if isinstance(a, int) else str(getattr(a, "value", a)) for a in value.shape]
+        return {"name": value.name, "dtype": value.dtype.name.lower(), "shape": axes}
+
+    graph = program.graph
+    return {"inputs": [spec(v) for v in graph.inputs], "outputs": [spec(v) for v in graph.outputs]}
+
+
+def _save(program: Any, path: Path) -> None:
+    import onnx_ir
+
+    weights = sum(v.const_value.nbytes for v in program.graph.initializers.values())
+    external = f"{path.name}.data" if weights > INLINE_LIMIT_BYTES else None
+    onnx_ir.save(program, str(path), external_data=external)
+
+
+def _copy_assets(folder: Path, assets: Path, names: list[str], tokenizer: Any) -> None:
+    """Copy the model's own files as they are; a missing tokenizer.json is made from the rest."""
+    for name in names:
+        (assets / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, assets / name)
+    if "tokenizer.json" not in names:
+        tokenizer.backend_tokenizer.save(str(assets / "tokenizer.json"))
+
+
+def _drop_stale_shapes(model: Any) -> None:
+    """The quantiser transposes weights in place and trips over shapes recorded for them."""
+    weights = {initializer.name for initializer in model.graph.initializer}
+    kept = [info for info in model.graph.value_info if info.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)

@@ -1,0 +1,210 @@
+"""The package stage: everything that was made and measured, as one bundle."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeward.errors import UsageError
+from edgeward.runtimes.bundle.manifest import MANIFEST_NAME, Check, schema_version
+from edgeward.runtimes.bundle.read import Bundle, open_bundle
+from edgeward.runtimes.bundle.write import writing_bundle
+from edgeward.runtimes.proof.golden import CASES_NAME
+
+from .formats.base import Artifact, Job
+from .stages import StageResult
+from .texts import ProofTexts
+
+_TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """An artifact with what its proof and benchmark showed."""
+
+    job: Job
+    artifact: Artifact
+    options: Mapping[str, str | int | float | bool]
+    reference: StageResult
+    verify: StageResult
+    benchmark: StageResult
+    checks: tuple[Check, ...]
+
+    @property
+    def failures(self) -> list[Check]:
+        """The checks that fell short."""
+        return [check for check in self.checks if not check.passed]
+
+    @property
+    def results(self) -> tuple[StageResult, ...]:
+        """Every stage that took part, in order."""
+        return (*self.artifact.results, self.reference, self.verify, self.benchmark)
+
+
+def bundle_name(name: str, job: Job) -> str:
+    """Return the folder's name: model, target, precision."""
+    return f"{name}-{job.profile.name}-{job.recipe.precision}"
+
+
+def package(proved: Proved, name: str, texts: ProofTexts, destination: Path) -> tuple[Bundle, bool]:
+    """Write the bundle, or return the one that stands there already made of the same stages.
+
+    The flag says whether it was there. Raises UsageError where something else stands there.
+    """
+    existing = _existing(destination)
+    document = _document(proved, name, texts)
+    if existing is not None and _same(existing, document):
+        return existing, True
+    with writing_bundle(destination) as writer:
+        export = proved.artifact.results[0]
+        for file in proved.job.source.files:
+            writer.add(file, export.path / "assets" / file)
+        if "tokenizer.json" not in proved.job.source.files:
+            writer.add("tokenizer.json", export.path / "assets" / "tokenizer.json")
+        _add_model(writer, proved.artifact)
+        for path in sorted((proved.reference.path / "golden").iterdir()):
+            writer.add(f"golden/{path.name}", path)
+        writer.add_bytes("README.md", _card(proved, name).encode())
+        files = [entry.model_dump(mode="json") for entry in writer.files()]
+        writer.write_manifest({**document, "files": files})
+    return open_bundle(destination, check="sizes"), False
+
+
+def _existing(destination: Path) -> Bundle | None:
+    if not destination.exists():
+        return None
+    if not (destination / MANIFEST_NAME).is_file() and any(destination.iterdir()):
+        raise UsageError(
+            f"{destination} is there and is not a bundle",
+            why="it would be replaced",
+            next="edgeward compile … -o ANOTHER_FOLDER",
+        )
+    try:
+        return open_bundle(destination)
+    except Exception:  # noqa: BLE001  whatever is wrong with it, a whole one takes its place
+        return None
+
+
+def _same(bundle: Bundle, document: Mapping[str, Any]) -> bool:
+    mine = bundle.manifest.model_dump(mode="json")
+    return all(
+        mine[key] == document[key] for key in ("name", "source", "target", "recipe", "stages")
+    )
+
+
+def _add_model(writer: Any, artifact: Artifact) -> None:
+    """External weights keep the name by which the graph knows them."""
+    model, folder = artifact.model.path, Path(artifact.name).parent
+    writer.add(artifact.name, model)
+    for path in sorted(model.parent.glob(f"{model.name}.*")):
+        writer.add((folder / path.name).as_posix(), path)
+
+
+def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
+    job, export = proved.job, proved.artifact.results[0]
+    source = job.source
+    return {
+        "schema_version": schema_version(),
+        "name": name,
+        "task": source.task,
+        "entry": proved.artifact.name,
+        "source": {
+            "id": source.id,
+            "revision": source.revision,
+            "license": source.license,
+            "architecture": source.architecture,
+            "weights_sha256": source.weights_sha256,
+        },
+        "target": {"name": job.profile.name, "digest": job.profile.digest},
+        "recipe": {
+            "format": job.recipe.format,
+            "precision": job.recipe.precision,
+            "granularity": job.recipe.granularity,
+            "calibration_sha256": None,
+            "seed": 0,
+            "options": dict(proved.options),
+        },
+        "inputs": export.data["inputs"],
+        "outputs": export.data["outputs"],
+        "proof": _proof(proved, texts),
+        "golden": _golden(proved, texts),
+        "performance": {
+            "measured": proved.benchmark.data["measured"],
+            "machine": proved.benchmark.data["machine"],
+        },
+        "tools": _tools(proved.results),
+        "stages": [
+            {
+                "name": name,
+                "key": result.key,
+                "seconds": result.seconds,
+                "peak_memory_bytes": result.peak_memory_bytes,
+            }
+            for name, result in zip(_stage_names(proved), proved.results, strict=True)
+        ],
+    }
+
+
+def _stage_names(proved: Proved) -> list[str]:
+    made = ["export", "quantise"][: len(proved.artifact.results)]
+    return [*made, "reference", "verify", "benchmark"]
+
+
+def _proof(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
+    metrics: Any = proved.verify.data["metrics"]
+    bounded = {check.metric for check in proved.checks}
+    return {
+        "verified": "engine",
+        "engine": proved.verify.data["engine"],
+        "checks": [check.model_dump(mode="json") for check in proved.checks],
+        "informative": {k: v for k, v in metrics.items() if k not in bounded},
+        "evaluation_sha256": texts.evaluation_sha256,
+        "untraced_shapes": proved.reference.data["shapes"],
+        "pending_on_target": _pending(proved),
+        "degraded": bool(proved.failures),
+    }
+
+
+def _pending(proved: Proved) -> list[str]:
+    """What only the device can show: the gate runs the golden inputs there."""
+    profile, pending = proved.job.profile, []
+    if profile.hardware.arch != platform.machine():
+        pending.append(f"{profile.hardware.arch}: proved on {platform.machine()}")
+    providers = str(proved.options.get("providers", "")).split(",")
+    pending += [f"{name}: not run here" for name in providers if name and name[:3] != "CPU"]
+    return pending
+
+
+def _golden(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
+    metrics: Any = proved.verify.data["metrics"]
+    tolerances = [bound.check(metrics[bound.metric]) for bound in proved.job.recipe.golden]
+    return {
+        "path": CASES_NAME,
+        "cases": len(texts.golden),
+        "tolerances": [check.model_dump(mode="json") for check in tolerances],
+    }
+
+
+def _tools(results: Sequence[StageResult]) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for result in results:
+        versions |= {name: v for name, v in result.versions.items() if name in _TOOLS}
+    return {**versions, "python": platform.python_version()}
+
+
+def _card(proved: Proved, name: str) -> str:
+    source, job = proved.job.source, proved.job
+    licence = f"license: {source.license}\n" if source.license else ""
+    what = f"{source.id} ({source.architecture}) as {job.recipe.format} {job.recipe.precision}"
+    return f"""---
+{licence}base_model: {source.id}
+library_name: {job.recipe.format}
+---
+# {name}
+
+{what} for {job.profile.name}, compiled by edgeward.
+The proof against the original stands in `manifest.json`; `edgeward verify` runs it again.
+"""

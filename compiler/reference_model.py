@@ -1,0 +1,57 @@
+"""The original: the torch model in float32 and its own tokenizer, loaded once a worker."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from edgeward.errors import SourceError, UnsupportedError
+
+
+@functools.lru_cache(maxsize=1)
+def load_model(folder: Path) -> Any:
+    """Load the encoder in float32 for inference; SourceError where the weights do not fit it."""
+    import torch
+    from transformers import AutoModel
+
+    try:
+        model, info = AutoModel.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise SourceError(f"{folder} cannot be loaded", why=_first_line(error)) from error
+    missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
+    if missing:
+        raise SourceError(
+            f"{folder} lacks {len(missing)} of the model's weights",
+            why=f"{missing[0]} and others would be random",
+        )
+    return model.eval()
+
+
+@functools.lru_cache(maxsize=1)
+def load_tokenizer(folder: Path) -> Any:
+    """Load the original tokenizer; UnsupportedError where it has no fast form to package."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise SourceError(f"{folder} has no tokenizer", why=_first_line(error)) from error
+    if not tokenizer.is_fast:
+        raise UnsupportedError(
+            f"{type(tokenizer).__name__} has no fast form", why="a bundle carries tokenizer.json"
+        )
+    return tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:500]

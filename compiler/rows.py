@@ -1,0 +1,36 @@
+"""Compiled bundles and planned jobs as rows for printing."""
+
+from __future__ import annotations
+
+from .compile import Compiled
+from .formats.base import Job
+from .package import bundle_name
+
+COMPILED_COLUMNS = ["bundle", "target", "precision", "mib", "cosine", "p50_ms", "verified", "path"]
+PLANNED_COLUMNS = ["target", "format", "precision", "bundle"]
+
+
+def compiled_row(compiled: Compiled) -> dict[str, object]:
+    """Return the figures that people compare bundles by."""
+    manifest = compiled.bundle.manifest
+    cosine = next((c.value for c in manifest.proof.checks if c.metric == "cosine_mean"), None)
+    return {
+        "bundle": compiled.bundle.digest[:12],
+        "target": manifest.target.name,
+        "precision": manifest.recipe.precision,
+        "mib": round(manifest.size / 2**20, 1),
+        "cosine": round(cosine, 6) if cosine is not None else None,
+        "p50_ms": round(manifest.performance.measured.get("latency_p50_ms", 0.0), 3),
+        "verified": manifest.proof.verified + (" (degraded)" if manifest.proof.degraded else ""),
+        "path": str(compiled.bundle.path),
+    }
+
+
+def planned_row(name: str, job: Job) -> dict[str, object]:
+    """Return what a job would make."""
+    return {
+        "target": job.profile.name,
+        "format": job.recipe.format,
+        "precision": job.recipe.precision,
+        "bundle": bundle_name(name, job),
+    }

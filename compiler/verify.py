@@ -1,0 +1,108 @@
+"""The verify and benchmark stages: the artifact in its real engine, beside the reference.
+
+Runs inside an engine's environment: no torch, no transformers, the runtime library alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeward.runtimes.engines.base import EngineOptions, EngineSession
+from edgeward.runtimes.engines.registry import engine_for
+from edgeward.runtimes.proof.compare import compare_vectors, rank_agreement, relative_difference
+from edgeward.runtimes.proof.golden import golden_metrics, read_cases
+from edgeward.runtimes.statistics.memory import peak_bytes
+from edgeward.runtimes.tasks.embedding import HIDDEN_STATES, Embedder
+from edgeward.targets.bench import machine, measure
+
+from .reference import EVALUATION_NAME, SHAPES_NAME
+from .stage_context import StageContext
+
+_BATCH = 16
+_WARMUP, _REPETITIONS = 5, 50
+
+
+def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every metric of the artifact against the reference."""
+    engine = _open(context, params)
+    embedder = Embedder(context.inputs["assets"], engine)
+    reference = context.inputs["reference"]
+    context.progress(0.2, "golden inputs")
+    metrics = golden_metrics(embedder, read_cases(reference))
+    context.progress(0.6, "evaluation set")
+    metrics |= _evaluation(embedder, reference, params["evaluation_texts"])
+    context.progress(0.8, "shapes that were not traced")
+    metrics["untraced_relative_difference"] = _untraced(engine, reference)
+    for name, value in metrics.items():
+        context.metric(name, value)
+    ref = engine.ref
+    return {
+        "metrics": metrics,
+        "engine": ref.model_dump(mode="json"),
+        "summary": f"{ref.name} {ref.version}: cosine {metrics['eval_cosine_mean']:.6f} mean, "
+        f"{metrics['cosine_min']:.4f} worst, token ids {metrics['token_ids_equal']:.0%}",
+    }
+
+
+def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return load time, first inference and latency of one text, one thread, in milliseconds."""
+    began = time.perf_counter()
+    engine = _open(context, params)
+    load_ms = (time.perf_counter() - began) * 1e3
+    embedder = Embedder(context.inputs["assets"], engine)
+    texts = embedder.prepare([params["text"]])
+    began = time.perf_counter()
+    _, tokens = embedder.embed_batch(texts)
+    first_ms = (time.perf_counter() - began) * 1e3
+    timed = measure(lambda: embedder.embed_batch(texts), warmup=_WARMUP, repetitions=_REPETITIONS)
+    return {
+        "measured": {
+            "load_ms": load_ms,
+            "first_ms": first_ms,
+            "latency_p50_ms": timed.p50_ms,
+            "latency_p95_ms": timed.p95_ms,
+            "latency_p99_ms": timed.p99_ms,
+            "throughput_per_s": timed.throughput_per_s,
+            "tokens": float(tokens),
+            "threads": float(params["threads"]),
+            "peak_memory_bytes": float(peak_bytes()),
+        },
+        "machine": {k: str(v) for k, v in machine().to_dict().items() if v is not None},
+        "summary": f"{tokens} tokens, {params['threads']} thread: p50 {timed.p50_ms:.2f} ms, "
+        f"p95 {timed.p95_ms:.2f} ms, load {load_ms:.0f} ms",
+    }
+
+
+def _open(context: StageContext, params: Mapping[str, Any]) -> EngineSession:
+    options = EngineOptions(threads=params["threads"])
+    return engine_for(params["format"]).open_model(context.inputs["model"], options)
+
+
+def _evaluation(embedder: Embedder, reference: Path, texts: Sequence[str]) -> dict[str, float]:
+    from safetensors.numpy import load_file
+
+    wanted = load_file(reference / EVALUATION_NAME)["vectors"]
+    prepared = embedder.prepare(texts)
+    batches = [prepared[at : at + _BATCH] for at in range(0, len(prepared), _BATCH)]
+    actual = np.concatenate([embedder.embed_batch(batch)[0] for batch in batches])
+    compared = {f"eval_{name}": value for name, value in compare_vectors(wanted, actual).items()}
+    return {**compared, "eval_rank_agreement": rank_agreement(wanted, actual)}
+
+
+def _untraced(engine: EngineSession, reference: Path) -> float:
+    from safetensors.numpy import load_file
+
+    tensors = load_file(reference / SHAPES_NAME)
+    worst = 0.0
+    for number in sorted({name.split(".")[0] for name in tensors}):
+        inputs = {name: tensors[f"{number}.{name}"] for name in engine.inputs}
+        hidden = np.asarray(engine.run(inputs)[HIDDEN_STATES], np.float32)
+        real = inputs["attention_mask"].astype(bool)
+        wanted = tensors[f"{number}.hidden"]
+        worst = max(worst, relative_difference(wanted[real], hidden[real]))
+    return worst
