@@ -79,6 +79,7 @@ class Agent:
         self._ailment: Problem | None = None
         self._retry_at = self._poll_at = self._stats_at = self._status_at = self._heal_at = 0.0
         self._checked_deaths = 0
+        self._asked = False
         self._steps = steps()
         self.keeper = Keeper(parts.server, parts.clock)
         try:
@@ -128,6 +129,13 @@ class Agent:
             return 0.0 if self._may_try() else 0.2
         return min(1.0, max(self._poll_at - self.clock.monotonic(), 0.01))
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether an answer came and nothing is left to do, or nothing can be done now."""
+        if self.memory.state is not State.IDLE or not self._asked:
+            return False
+        return self.memory.settled or self._trouble is not None or self.memory.failures > 0
+
     def close(self) -> None:
         """End the server, hang up, note that the stop was orderly, unlock the home."""
         self.parts.server.stop()
@@ -145,6 +153,7 @@ class Agent:
         if self.link.hinted() or now >= self._poll_at:
             self._poll_at = now + self.parts.config.poll_seconds * random.uniform(0.5, 1.5)  # noqa: S311
             self._poll()
+            self._asked = True
         self._serve()
         if now >= self._stats_at:
             self._stats_at = now + STATS_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from edgeward._version import __version__
@@ -53,3 +54,28 @@ def status(report: Reported, **more: Any) -> bytes:
     """Return the status file: the reported document and what only this machine cares for."""
     document = {**report.model_dump(mode="json"), **more}
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def status_rows(document: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Return a status file's lines for people."""
+    release, problem = document.get("release"), document.get("problem")
+    shown = {
+        "device": document.get("device"),
+        "state": document.get("state"),
+        "target": document.get("target"),
+        "release": _joined(release, "model", "version"),
+        "generation": document.get("generation"),
+        "outcome": document.get("outcome"),
+        "active": document.get("active"),
+        "last known good": document.get("last_known_good"),
+        "port": document.get("port"),
+        "broker": "connected" if document.get("connected") else "not connected",
+        "problem": _joined(problem, "what", "why"),
+    }
+    return [{"what": what, "value": value} for what, value in shown.items()]
+
+
+def _joined(part: object, *keys: str) -> str | None:
+    if not isinstance(part, dict):
+        return None
+    return " ".join(str(part.get(key, "")) for key in keys).strip()
