@@ -88,9 +88,16 @@ def check_file(path: Path) -> Profile | None:
 def places() -> list[Path]:
     """Return the directories that hold profiles, the first to win first."""
     listed = os.environ.get("EDGEWARD_TARGETS_PATH", "").split(os.pathsep)
-    config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    own = [Path(config) / "edgeward" / "targets", CATALOG]
-    return [Path(each) for each in listed if each] + own + _installed()
+    given = [Path(each) for each in listed if each]
+    return [*given, *_own_config(), CATALOG, *_installed()]
+
+
+def _own_config() -> list[Path]:
+    """Return the user's directory; none for a user without a home, as in some containers."""
+    config, home = os.environ.get("XDG_CONFIG_HOME"), os.environ.get("HOME")
+    if config:
+        return [Path(config) / "edgeward" / "targets"]
+    return [Path(home) / ".config" / "edgeward" / "targets"] if home else []
 
 
 def _installed() -> list[Path]:

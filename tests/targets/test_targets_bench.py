@@ -107,7 +107,8 @@ def test_the_machine_is_recorded(tmp_path: Path) -> None:
 
 def test_a_silent_machine_is_recorded_as_unknown(tmp_path: Path) -> None:
     here = machine(tmp_path)
-    assert here.governor is here.load_average is here.steal_percent is here.temperature_c is None
+    assert (here.governor, here.load_average, here.steal_percent) == (None, None, None)
+    assert (here.temperature_c, here.power_mode) == (None, None)
 
 
 def test_the_hottest_plausible_zone_is_taken(tmp_path: Path) -> None:

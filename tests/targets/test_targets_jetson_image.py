@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -97,9 +98,11 @@ def test_every_locked_wheel_resolves_for_the_jetson(tmp_path: Path) -> None:
 
 def python_of_the_jetson() -> str:
     """Python 3.10 where there is one, else the one that runs the tests."""
-    found = shutil.which("python3.10")
     pyenv = sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python"))
-    return found or (str(pyenv[-1]) if pyenv else sys.executable)
+    for candidate in [shutil.which("python3.10"), *map(str, pyenv)]:
+        if candidate and subprocess.run([candidate, "-V"], check=False).returncode == 0:
+            return candidate
+    return sys.executable
 
 
 @pytest.mark.slow
@@ -140,6 +143,4 @@ def test_the_pip_steps_install_an_agent_that_answers(tmp_path: Path) -> None:
 
 
 def _pip_settings() -> dict[str, str]:
-    import os
-
     return {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "HOME"))}

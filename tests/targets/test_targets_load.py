@@ -336,3 +336,9 @@ def test_an_installed_package_adds_targets(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(site))
     assert "acme-box" in names()
     assert load("acme-box").hardware.cores == 4
+
+
+def test_a_user_without_a_home_has_our_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "XDG_CONFIG_HOME", "EDGEWARD_TARGETS_PATH"):
+        monkeypatch.delenv(variable)
+    assert "kiosk-x86" in names()
