@@ -78,6 +78,7 @@ class Controller:
         except EdgewardError as error:
             self.refusals.add(name, error)
         except Exception:
+            self.dropped += 1
             log.exception("a message could not be read")
         else:
             if message is not None:
