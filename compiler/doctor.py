@@ -21,13 +21,12 @@ from .words import size_words
 
 COLUMNS = ("kind", "name", "state", "detail", "size", "next")
 ALL_COLUMNS = ("kind", "name", "state", "detail", "size_bytes", "next")
-ENGINES: dict[str, tuple[str, str]] = {
-    "onnxruntime": ("onnxruntime", "pip install 'edgeward[onnx]'"),
-    "tokenizers": ("tokenizers", "pip install 'edgeward[onnx]'"),
-    "server": ("starlette", "pip install 'edgeward[serve]'"),
-    "hub": ("huggingface-hub", "pip install 'edgeward[hub]'"),
-    "agent": ("paho-mqtt", "pip install 'edgeward[agent]'"),
-    "control": ("amqtt", "pip install 'edgeward[control]'"),
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnxruntime", "tokenizers"),
+    "serve": ("starlette", "uvicorn"),
+    "hub": ("huggingface-hub",),
+    "agent": ("paho-mqtt", "cryptography"),
+    "control": ("amqtt",),
 }
 _GOOD = ("ready", "building")
 
@@ -57,7 +56,7 @@ def examine(toolchains: Toolchains, cache: Path | None = None) -> list[Finding]:
             "python", "edgeward", "ready", f"{__version__} on Python {platform.python_version()}"
         ),
         Finding("python", "platform", "ready", f"{platform.platform()}, {sys.executable}"),
-        *(_engine(name) for name in ENGINES),
+        *(_extra(name) for name in EXTRAS),
         *(_toolchain(toolchains, name) for name in toolchains.names()),
         _stages(root),
         _disk(root),
@@ -74,7 +73,7 @@ def fix(toolchains: Toolchains, names: Sequence[str], reporter: Reporter) -> Non
         if name not in known:
             raise UsageError(
                 f"{name} is not a toolchain",
-                why=f"Toolchains: {', '.join(known)}. Engines are installed with pip.",
+                why=f"Toolchains: {', '.join(known)}. Extras are installed with pip.",
                 next="edgeward doctor",
             )
     broken = [name for name in known if toolchains.state(name).state == "broken"]
@@ -129,12 +128,22 @@ def parse_size(text: str) -> int:
     return int(size * (1024**power if binary else scale))
 
 
-def _engine(name: str) -> Finding:
-    package, command = ENGINES[name]
+def _extra(name: str) -> Finding:
+    """Look for what an optional part of edgeward (an engine, the server, the agent) imports."""
+    found = {package: _version(package) for package in EXTRAS[name]}
+    absent = [package for package, held in found.items() if held is None]
+    label = f"extra-{name}"
+    if absent:
+        lacks = f"{', '.join(absent)} not installed"
+        return Finding("extra", label, "missing", lacks, next=f"pip install 'edgeward[{name}]'")
+    return Finding("extra", label, "ready", ", ".join(f"{p} {v}" for p, v in found.items()))
+
+
+def _version(package: str) -> str | None:
     try:
-        return Finding("engine", name, "ready", f"{package} {version(package)}")
+        return version(package)
     except PackageNotFoundError:
-        return Finding("engine", name, "missing", f"{package} is not installed", next=command)
+        return None
 
 
 def _toolchain(toolchains: Toolchains, name: str) -> Finding:

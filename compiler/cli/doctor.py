@@ -31,7 +31,7 @@ def doctor_command(
 ) -> None:
     """Show what is installed and what is missing, with the command that makes it.
 
-    Exit code 5 where a NAME (a toolchain or an engine) is missing or broken, 0 otherwise.
+    Exit code 5 where a NAME (a toolchain or an extra) is missing or broken, 0 otherwise.
     """
     from edgeward.runtimes.output import print_rows
 

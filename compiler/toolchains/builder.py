@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import edgeward
@@ -39,11 +40,10 @@ def build(site: Site, say: Say, keep: int) -> None:
     if site.base is not None:
         line = f"{site.base.site_packages}\n"
         (site.site_packages / BASE_LINE).write_text(line, encoding="utf-8")
-    constraints = site.folder / "constraints.txt"
-    constraints.write_text("\n".join([*site.lock.pins, *_torch_pin(site)]) + "\n")
     if site.lock.torch is not None:
-        steps.install_torch(constraints)
-    steps.install_pins(constraints)
+        steps.install_torch()
+    if site.lock.pins:
+        steps.install_pins()
     steps.check()
 
 
@@ -81,7 +81,7 @@ class _Steps:
             )
         raise self._failure(lines)
 
-    def install_torch(self, constraints: Path) -> None:
+    def install_torch(self) -> None:
         """Install the build of torch that was asked for, from wherever the user's pip finds it.
 
         The lock holds the CPU build's dependencies; a CUDA build brings those of its own.
@@ -90,6 +90,7 @@ class _Steps:
         pin = _torch_pin(site)
         self._say(f"looking for {pin[0]}")
         alone = ["--no-deps"] if site.torch_build == "cpu" else []
+        constraints = self._write("constraints.txt", site.lock.pins)
         command = install_command(site.python, constraints, *alone, *pin)
         code, lines = self._run(command)
         if code != 0 and has_no_match(lines) and sys.platform != "darwin":
@@ -98,13 +99,16 @@ class _Steps:
         if code != 0:
             raise self._failure(lines)
 
-    def install_pins(self, constraints: Path) -> None:
+    def install_pins(self) -> None:
+        """Install all that the lock names, and nothing that would change torch.
+
+        The constraints leave out what is asked for: pip words a version that does not exist as a
+        conflict where it is both.
+        """
         site = self._site
-        if not site.lock.pins:
-            return
         self._say(f"looking for {len(site.lock.pins)} packages")
-        wanted = site.folder / "requirements.txt"
-        wanted.write_text("\n".join(site.lock.pins) + "\n")
+        wanted = self._write("requirements.txt", site.lock.pins)
+        constraints = self._write("constraints.txt", _torch_pin(site))
         command = install_command(site.python, constraints, "--no-deps", "--requirement", wanted)
         code, lines = self._run(command)
         if code != 0:
@@ -130,6 +134,11 @@ class _Steps:
             raise ToolchainError(
                 f"toolchain {site.lock.name} cannot run a stage's process", why=trouble
             )
+
+    def _write(self, name: str, lines: Sequence[str]) -> Path:
+        path = self._site.folder / name
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return path
 
     def _run(self, command: list[str | Path]) -> tuple[int, list[str]]:
         return run_lines(command, say=self._say, read=phase, keep=self._keep)

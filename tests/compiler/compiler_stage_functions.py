@@ -196,3 +196,23 @@ def meet(context, params):
     while not Path(params["other"]).exists():
         time.sleep(0.02)
     return {"pid": os.getpid()}
+
+
+def import_converters(context, params):
+    import torch
+    from transformers.exporters import OnnxExporter
+
+    return {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        "exporter": OnnxExporter.__name__,
+    }
+
+
+def import_engine(context, params):
+    import onnxruntime
+
+    from edgeward.runtimes.session import Session
+
+    return {"onnxruntime": onnxruntime.__version__} if Session else {}
