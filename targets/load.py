@@ -25,13 +25,12 @@ from .build import build
 from .cite import check_sources
 from .locate import Key, line_of
 from .profile import Profile
-from .schema import NAME, PROFILE, Bad, check_depth
+from .schema import NAME, PROFILE, Bad
 
 CATALOG = Path(__file__).parent / "catalog"
 ENTRY_POINTS = "edgeward.targets"
 MAX_FILE_BYTES = 256 * 1024
 MAX_PARENTS = 8
-NOT_INHERITED = ("abstract", "extends")
 
 _parse: Callable[[str], dict[str, object]] = importlib.import_module(
     "tomllib" if sys.version_info >= (3, 11) else "tomli"
@@ -176,7 +175,6 @@ def read_document(path: Path) -> Document:
     except (ValueError, RecursionError) as error:
         raise ProfileError(f"{path}: not TOML", why=_first_line(error)) from error
     try:
-        check_depth(content)
         checked = PROFILE(content, ())
     except Bad as bad:
         raise _located(bad, path, text) from bad
@@ -229,14 +227,10 @@ def _chain(path: Path) -> list[Document]:
 def _resolve(chain: list[Document]) -> Profile:
     merged: dict[str, object] = {}
     for document in chain:
-        kept = {key: value for key, value in document.content.items() if key not in NOT_INHERITED}
-        merged = _merged(merged, kept)
-    last = chain[-1]
-    if "extends" in last.content:
-        merged["extends"] = last.content["extends"]
+        merged = _merged(merged, document.content)
     try:
         check_sources([document.content for document in chain])
-        return build(last.path.stem, merged)
+        return build(chain[-1].path.stem, merged)
     except Bad as bad:
         holder = _holder(chain, bad.key)
         raise _located(bad, holder.path, holder.text) from bad

@@ -19,7 +19,6 @@ from .versions import check_constraint
 
 Reader = Callable[[object, Key], object]
 
-MAX_DEPTH = 8
 MAX_ITEMS = 64
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -174,23 +173,6 @@ def named(reader: Reader, names: Reader) -> Reader:
         return checked
 
     return read
-
-
-def check_depth(document: Mapping[str, object]) -> None:
-    """Raise Bad where tables and arrays are nested deeper than any profile needs."""
-    level: list[tuple[Key, object]] = [((), document)]
-    for _ in range(MAX_DEPTH):
-        level = [child for key, value in level for child in _children(key, value)]
-    if level:
-        raise Bad(level[0][0][:1], f"is nested more than {MAX_DEPTH} levels deep")
-
-
-def _children(key: Key, value: object) -> list[tuple[Key, object]]:
-    if isinstance(value, dict):
-        return [((*key, str(name)), item) for name, item in value.items()]
-    if isinstance(value, list):
-        return [((*key, str(index)), item) for index, item in enumerate(value)]
-    return []
 
 
 def _as_table(value: object, key: Key) -> dict[str, object]:

@@ -248,6 +248,13 @@ HOSTILE = {
 }
 
 
+def test_a_valid_profile_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = own(tmp_path, "large", MINIMAL + "#" * (MAX_FILE_BYTES - len(MINIMAL)))
+    assert load(path).title == "A board"
+    path.write_text(MINIMAL + "#" * (MAX_FILE_BYTES - len(MINIMAL) + 1))
+    assert "larger than 256 KiB" in refused(path)
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_file_is_a_profile_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "hostile.toml"
