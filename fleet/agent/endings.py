@@ -35,7 +35,7 @@ def ending(memory: Memory, event: Event, problem: Problem | None) -> dict[str, o
     else:
         return {}
     if memory.superseded:
-        changes = {**changes, "settled": False}
+        changes = {**changes, "settled": not memory.overtaken}
         if memory.state in PREPARING and event is not Event.UNFIT:
             changes = {**changes, "outcome": None, "problem": None, "failures": 0}
     return changes

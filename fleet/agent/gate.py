@@ -19,7 +19,9 @@ from .device import GateLimits
 
 PASSED, FELL_SHORT = 0, 3
 MAX_FIGURES = 48
-MEASURED_P50 = "latency_ms_p50"
+MEASURED_P50 = "latency_p50_ms"
+# Below this a ratio of latencies tells more about the clock than about the model.
+LEAST_COMPILED_MS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ def _costs(
     times = latency if isinstance(latency, dict) else {}
     p50, p95 = _number(times.get("p50")), _number(times.get("p95"))
     compiled = manifest.performance.measured.get(MEASURED_P50)
-    ratio = p50 / compiled if p50 is not None and compiled else None
+    ratio = None
+    if p50 is not None and compiled is not None:
+        ratio = p50 / max(compiled, LEAST_COMPILED_MS)
     memory = max(ended.peak_memory_bytes, _number(document.get("peak_memory_bytes")) or 0.0)
     for metric, value, bound in (
         ("latency_ms_p95", p95, limits.max_latency_ms),

@@ -113,5 +113,4 @@ def _record_at(data: bytes, at: int) -> tuple[bytes | None, int]:
     whole = 0 < length == len(record) <= MAX_RECORD and b"\n" not in record
     if not whole or zlib.crc32(record) != int(head[1], 16):
         return None, at
-    end = head.end() + length
-    return record, end + 1 if data[end : end + 1] == b"\n" else end
+    return record, head.end() + length + 1

@@ -75,6 +75,11 @@ class Memory(Document):
         return wanted is None or wanted.digest != self.update.release.digest
 
     @property
+    def overtaken(self) -> bool:
+        """Whether another release waits for the update in flight to end."""
+        return self.superseded and self.desired is not None and self.desired.release is not None
+
+    @property
     def target_bundle(self) -> str | None:
         """The bundle that `active` has to name in this state."""
         if self.update and self.state in (State.SOAK, State.COMMIT):

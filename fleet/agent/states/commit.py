@@ -30,7 +30,7 @@ class Commit(Step):
             "good": good,
             "previous": memory.good if is_new else memory.previous,
             "floors": floors,
-            "settled": not outdated,
+            "settled": not memory.overtaken,
             "outcome": None if outdated else Outcome.COMMITTED,
             "problem": None,
             "failures": 0,

@@ -19,7 +19,7 @@ class Quarantine(Step):
         others = [digest for digest in memory.quarantine if digest != bundle]
         changes: dict[str, object] = {
             "quarantine": [*others, bundle][-MAX_QUARANTINED:],
-            "settled": not memory.superseded,
+            "settled": not memory.overtaken,
             "update": None,
         }
         return Result(Event.DONE, changes)

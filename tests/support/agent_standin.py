@@ -1,0 +1,103 @@
+"""Stand-ins for the runtime's self-test and server; the bundle's text says how they behave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+
+def text_of(folder: str) -> str:
+    path = Path(folder) / "model.bin"
+    return path.read_text() if path.exists() else ""
+
+
+def selftest(folder: str) -> int:
+    text = text_of(folder)
+    if "gate-crash" in text:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "gate-hang" in text:
+        time.sleep(600)
+    if "gate-leak" in text:
+        hoard = []
+        while True:
+            hoard.append(bytearray(b"x" * 2**24))
+            time.sleep(0.005)
+    if "gate-flood" in text:
+        sys.stdout.write("x" * 2**24)
+        return 0
+    if "gate-error" in text:
+        sys.stderr.write("error: the engine said no\n")
+        return 5
+    if "gate-words" in text:
+        sys.stdout.write("all fine!\n")
+        return 0
+    cosine = 0.4 if "gate-bad" in text else 0.999
+    report = {
+        "passed": "gate-bad" not in text,
+        "checks": [{"metric": "cosine", "value": cosine, "bound": 0.98, "direction": "at-least"}],
+        "cases": 3,
+        "engine": {"name": "standin", "version": "1", "provider": "cpu", "machine": "x"},
+        "load_ms": 1.0,
+        "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
+        "peak_memory_bytes": 1000,
+    }
+    written = json.dumps(report)
+    if "gate-nan" in text:
+        written = written.replace("0.999", "NaN")
+    sys.stdout.write(written + "\n")
+    return 3 if "gate-bad" in text else 0
+
+
+def digest_of(folder: str) -> str:
+    return Path(folder).resolve().name
+
+
+def serve(folder: str, options: dict[str, str]) -> int:
+    text = text_of(folder)
+    if "wont-start" in text:
+        sys.stderr.write("cannot load\n")
+        return 1
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say(200, {"status": "ok", "bundle": digest_of(folder)})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            if "dies-later" in text:
+                os._exit(7)
+            if "wont-answer" in text:
+                self.say(500, {"error": "no"})
+            else:
+                self.say(200, {"data": [{"embedding": [0.6, 0.8]}]})
+
+        def say(self, status: int, document: dict[str, object]) -> None:
+            data = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = HTTPServer((options["--host"], int(options["--port"])), Handler)
+    ready = Path(options["--ready-file"])
+    new = ready.with_suffix(".new")
+    new.write_text(json.dumps({"port": server.server_address[1], "pid": os.getpid()}))
+    new.replace(ready)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    verb, bundle, *rest = sys.argv[1:]
+    if verb == "selftest":
+        sys.exit(selftest(bundle))
+    sys.exit(serve(bundle, dict(zip(rest[::2], rest[1::2], strict=True))))
