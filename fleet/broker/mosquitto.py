@@ -133,7 +133,10 @@ class MosquittoBroker:
         with contextlib.suppress(OSError, ValueError):
             pid = int(self._pid_file.read_text(encoding="utf-8"))
             listed = subprocess.run(
-                ["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False
+                ["ps", "-ww", "-p", str(pid), "-o", "args="],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if str(self._config) not in listed.stdout:
                 return
