@@ -13,7 +13,11 @@ from .waves import check_waves
 
 
 class Member(str, Enum):
-    """Where one device stands in a rollout."""
+    """Where one device stands in a rollout.
+
+    `failed` is a download that broke, a disk that was full: the device tries again by itself,
+    so it is under way until its time runs out. `refused` and `rolled-back` are verdicts.
+    """
 
     PENDING = "pending"
     OFFERED = "offered"
@@ -27,8 +31,8 @@ class Member(str, Enum):
     RETURNED = "returned"
 
 
-UNDER_WAY = frozenset({Member.OFFERED, Member.UPDATING})
-FAILURES = frozenset({Member.REFUSED, Member.ROLLED_BACK, Member.FAILED, Member.SILENT})
+UNDER_WAY = frozenset({Member.OFFERED, Member.UPDATING, Member.FAILED})
+FAILURES = frozenset({Member.REFUSED, Member.ROLLED_BACK, Member.SILENT})
 
 
 class Phase(str, Enum):
@@ -156,7 +160,8 @@ def _is_sampled(rules: Rules, progress: Progress, wave: Sequence[Standing], now:
 
 def _failure_reason(failed: Sequence[Standing], late: set[str]) -> str:
     first = failed[0]
-    word = "silent" if first.device in late else first.state.value
+    is_silent = first.device in late and first.state is not Member.FAILED
+    word = "silent" if is_silent else first.state.value
     more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
     return f"{first.device} {word}{more}"
 

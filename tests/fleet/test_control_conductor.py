@@ -108,7 +108,7 @@ def test_resumed_passes_over_what_failed_and_goes_on(at: Bench) -> None:
 
 def test_resumed_with_a_retry_offers_it_to_the_failed_again(at: Bench) -> None:
     rollout = begin(at, count=1)
-    at.answer("d0", Outcome.FAILED)
+    at.answer("d0", Outcome.ROLLED_BACK)
     at.controller.resume(rollout, retry_failed=True)
     assert at.states(rollout) == {"d0": "offered"}
     at.answer("d0", Outcome.COMMITTED)
@@ -229,3 +229,23 @@ def test_addressing_nobody_is_refused(at: Bench, to: str, error: type[Exception]
         at.controller.create_rollout("kiosk", "1.0.0", to, Rules(), Policy())
     assert at.store.rollouts() == []
     assert at.link.sent == {}
+
+
+def test_a_failure_that_the_device_mends_itself_halts_nothing(at: Bench) -> None:
+    rollout = begin(at, count=1, wave_timeout_seconds=60.0)
+    at.answer("d0", Outcome.FAILED, Problem(error="TransferError", what="the line broke"))
+    assert at.states(rollout) == {"d0": "failed"}
+    about = {"generation": 1, "rollout": rollout}
+    at.say("d0", state=State.DOWNLOAD, **about)
+    assert at.states(rollout) == {"d0": "updating"}
+    at.say("d0", outcome=Outcome.COMMITTED, **about)
+    assert at.controller.conductor.find(rollout).phase.value == "complete"
+
+
+def test_a_failure_that_lasts_halts_in_time(at: Bench) -> None:
+    rollout = begin(at, count=1, wave_timeout_seconds=60.0)
+    at.answer("d0", Outcome.FAILED, Problem(error="TransferError", what="the line broke"))
+    at.clock.now += 61
+    at.work()
+    record = at.controller.conductor.find(rollout)
+    assert (record.phase.value, record.reason) == ("halted", "d0 failed")
