@@ -59,7 +59,7 @@ def test_what_was_damaged_is_gone_and_appending_goes_on(tmp_path: Path) -> None:
     assert Journal(path).read() == [*RECORDS[:-1], b"after"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=400), more=st.binary(max_size=50))
 def test_any_content_is_read_without_raising(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, more: bytes

@@ -18,13 +18,8 @@ from edgeward.runtimes.bundle.write import writing_bundle
 from edgeward.runtimes.proof.golden import CASES_NAME, GoldenCases, write_cases
 from edgeward.targets.load import load as load_profile
 
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    *["where", "is", "gate", "b12", "the", "train", "leaves", "at", "noon"],
-]
+SENTENCE = "where is gate b12 the train leaves at noon"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *SENTENCE.split()]
 TEXTS = ("", "gate", "where is gate b12", "the train leaves at noon", "unknown words here")
 WIDTH = 8
 
