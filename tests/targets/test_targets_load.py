@@ -349,3 +349,9 @@ def test_a_user_without_a_home_has_our_catalogue(monkeypatch: pytest.MonkeyPatch
     for variable in ("HOME", "XDG_CONFIG_HOME", "EDGEWARD_TARGETS_PATH"):
         monkeypatch.delenv(variable)
     assert "kiosk-x86" in names()
+
+
+def test_keys_inside_long_text_are_not_taken_for_keys(tmp_path: Path) -> None:
+    text = 'description = """\n[hardware]\ncores = 1\n"""\n' + MINIMAL
+    path = own(tmp_path, "wordy", text.replace("cores = 4", "cores = 0"))
+    assert refused(path).startswith(f"{path}:9: hardware.cores")
