@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from edgeward.errors import FleetError, MissingError
 
 from .embedded import LOOPBACK, free_port
 
+log = logging.getLogger(__name__)
+RESTART_SECONDS = 0.5
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
@@ -62,6 +66,8 @@ class MosquittoBroker:
         self.host = host
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -69,7 +75,7 @@ class MosquittoBroker:
         return f"mqtt://{self.host}:{self.port}"
 
     def start(self) -> None:
-        """Start it, after ending one that a crash of ours left behind."""
+        """Start it, after ending one that a crash of ours left behind; keep it running."""
         binary = find_mosquitto()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._end_left_over()
@@ -78,19 +84,19 @@ class MosquittoBroker:
         if os.geteuid() == 0:
             text += "user root\n"
         self._config.write_text(text, encoding="utf-8")
-        self._process = subprocess.Popen(
-            [binary, "-c", str(self._config)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._pid_file.write_text(str(self._process.pid), encoding="utf-8")
+        self._stopping.clear()
+        process = self._spawn(binary)
         self._wait_until_it_listens()
+        keeper = threading.Thread(
+            target=self._keep, args=(binary, process), name="mosquitto", daemon=True
+        )
+        keeper.start()
 
     def stop(self) -> None:
         """End it and wait."""
-        process, self._process = self._process, None
+        self._stopping.set()
+        with self._lock:
+            process, self._process = self._process, None
         if process is None:
             return
         process.terminate()
@@ -100,6 +106,30 @@ class MosquittoBroker:
             process.kill()
             process.wait()
         self._pid_file.unlink(missing_ok=True)
+
+    def _spawn(self, binary: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [binary, "-c", str(self._config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._process = process
+        self._pid_file.write_text(str(process.pid), encoding="utf-8")
+        return process
+
+    def _keep(self, binary: str, process: subprocess.Popen[bytes]) -> None:
+        """Start it again whenever it dies; clients come back to the same port by themselves."""
+        while True:
+            code = process.wait()
+            if self._stopping.wait(RESTART_SECONDS):
+                return
+            log.error("mosquitto ended with %d, it is started again", code)
+            with self._lock:
+                if self._stopping.is_set():
+                    return
+                process = self._spawn(binary)
 
     @property
     def _config(self) -> Path:

@@ -163,15 +163,14 @@ def test_the_middle_of_a_rollout_survives_a_restart(town: Town) -> None:
     until(lambda: town.told(first) == ["1.0.0"], "wave one is told")
     before = town.urls
     town.stop()
-    for device in town.devices.values():
-        device.conduct = Outcome.COMMITTED
-    told = town.devices[first].seen[0]
-    about = {name: told[name] for name in ("generation", "rollout")}
+    town.devices[first].stop()
+    town.devices[second].conduct = Outcome.COMMITTED
     town.start()
     assert town.urls == before
-    town.devices[first].report(outcome=Outcome.COMMITTED, **about)
+    mqtt = str(town.client.trust()["mqtt"])
+    town.devices[first] = SimulatedDevice(first, mqtt, Outcome.COMMITTED, boot=2)
     assert town.ends(rollout)["phase"] == "complete"
-    assert town.told(second) == ["1.0.0"]
+    assert town.told(first) == town.told(second) == ["1.0.0"]
 
 
 def test_presence_and_statistics(town: Town) -> None:
@@ -215,6 +214,33 @@ def test_hostile_messages_over_the_broker(town: Town) -> None:
     line.publish("edgeward/v1/d/NO/reported", b"{}", qos=1)
     until(lambda: town.client.status()["messages_refused"] == 3, "all three are refused")
     assert [d["id"] for d in town.client.devices()] == ["d0"]
+
+
+@pytest.mark.mosquitto
+@pytest.mark.skipif(not HAS_MOSQUITTO, reason="mosquitto is not installed")
+def test_a_mosquitto_that_dies_is_started_again_and_has_forgotten_nothing(tmp_path: Path) -> None:
+    town = Town(tmp_path, "mosquitto", generate(tmp_path / "key"))
+    town.start()
+    try:
+        town.join(None, "d0", "d1")
+        town.release("1.0.0")
+        rollout = town.roll_out("1.0.0")
+        (first,) = town.wave(rollout, 1)
+        until(lambda: town.told(first) == ["1.0.0"], "wave one is told")
+        pid_file = town.home / "mosquitto" / "mosquitto.pid"
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: int(pid_file.read_text() or pid) != pid, "another one runs")
+        for device in town.devices.values():
+            device.conduct = Outcome.COMMITTED
+        told = town.devices[first].seen[0]
+        about = {name: told[name] for name in ("generation", "rollout")}
+        town.devices[first].report(outcome=Outcome.COMMITTED, **about)
+        assert town.ends(rollout)["phase"] == "complete"
+    finally:
+        for device in town.devices.values():
+            device.stop()
+        town.stop()
 
 
 def spawn(home: Path, broker: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:

@@ -223,3 +223,9 @@ def test_a_report_moves_a_member(
     before: Member, state: State, outcome: Outcome | None, error: str, after: Member
 ) -> None:
     assert member_after(before, report(state, outcome, error)) is after
+
+
+def test_the_last_wave_waits_for_everybody_whatever_the_sample() -> None:
+    rules = Rules(waves=(0.5, 1.0), min_sample=1)
+    members = [standing("a", Member.COMMITTED, 1), standing("b", Member.UPDATING)]
+    assert isinstance(decide(rules, Progress(1, 100.0, members), 101.0), Wait)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from control_support import until
 
 from edgeward.fleet.control.client import Client
@@ -86,6 +87,17 @@ class Machine:
         return found
 
 
+def ask_model(machine: Machine, device: str, times: int) -> None:
+    """Call the model that a device serves."""
+    home = ("--home", str(machine.folder / device))
+    port = json.loads(machine.run("agent", "status", *home, "-o", "json"))["port"]
+    for _ in range(times):
+        answer = urllib3.request(
+            "POST", f"http://127.0.0.1:{port}/v1/embeddings", json={"input": "where is gate b12"}
+        )
+        assert answer.status == 200, answer.data
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)
@@ -124,6 +136,15 @@ def test_a_release_reaches_both_and_a_bad_one_is_stopped_at_the_first(
     found = machine.roll_out("1.0.0")
     assert (found["phase"], found["committed"]) == ("complete", 2), found
     assert {d["active"] for d in machine.client.devices()} == {tiny_bundle.digest}
+    ask_model(machine, "kiosk-1", times=5)
+
+    def counted() -> dict[str, Any] | None:
+        rows = [row for row in machine.client.stats() if row["device"] == "kiosk-1"]
+        return rows[0] if rows and rows[0]["requests"] >= 5 else None
+
+    row = until(counted, "all five requests are counted")
+    assert row["bundle"] == tiny_bundle.digest
+    assert (row["errors"], row["latency_p50_ms"] > 0, row["memory_bytes"] > 0) == (0, True, True)
 
     bad = make_bundle("bad", noise=0.6)
     machine.run("release", "create", "tiny", "1.1.0", str(bad.path), *sign, *home)
