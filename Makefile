@@ -31,7 +31,7 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/vermin --quiet --target=3.10- --no-tips --eval-annotations --violations \
-	  --backport tomllib runtimes targets fleet src/edgeward/*.py
+	  runtimes targets fleet src/edgeward/*.py
 
 types: setup
 	@$(BIN)/mypy

@@ -28,14 +28,15 @@ def accept(memory: Memory, desired: Desired) -> Memory:
     """Return the memory with this document in it, or the same one where it is known already.
 
     A generation that is older than the newest one is a replay: TrustError. The same generation
-    may come again with a later expiry, not with another release.
+    may come again with a later expiry, not with another release. A higher generation is an order
+    to try, also where the same release was tried before.
     """
     current = memory.desired
     if current is not None:
         _refuse_replay(current, desired)
         if _same_but_for_time(current, desired) and desired.issued_at <= current.issued_at:
             return memory
-    again = current is not None and _same_release(current, desired)
+    again = current is not None and current.generation == desired.generation
     done = memory.good is not None and _is_release(memory, desired)
     changes: dict[str, object] = {
         "desired": desired,
@@ -67,10 +68,6 @@ def _same_order(one: Desired, other: Desired) -> bool:
 
 def _same_but_for_time(one: Desired, other: Desired) -> bool:
     return one.generation == other.generation and _same_order(one, other)
-
-
-def _same_release(one: Desired, other: Desired) -> bool:
-    return (one.release, one.rollout) == (other.release, other.rollout)
 
 
 def _is_release(memory: Memory, desired: Desired) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from edgeward.errors import BundleError, IntegrityError, ManifestError, UnsafePathError
 
@@ -21,6 +23,7 @@ from .manifest import (
     manifest_digest,
     validate,
 )
+from .replace import set_aside
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 _CHUNK = 2**20
@@ -54,12 +57,7 @@ def open_bundle(path: Path | str, *, check: Depth = "digests") -> Bundle:
     Raises ManifestError, UnsafePathError or IntegrityError, each with the file and the reason.
     """
     root = Path(path)
-    if not root.is_dir():
-        raise BundleError(
-            f"No bundle at {root}",
-            why="there is no such folder" if not root.exists() else "it is not a folder",
-            next="edgeward compile MODEL --target NAME -o FOLDER",
-        )
+    _refuse_missing(root)
     document = parse(_read_manifest(root), "manifest")
     manifest = validate(document)
     _refuse_unlisted(root, manifest)
@@ -72,55 +70,83 @@ def check_file(root: Path, entry: FileEntry, check: Depth = "digests") -> None:
     """Hold one file against its manifest entry: no links, right size, right digest."""
     _refuse_links(root, entry.path)
     try:
-        descriptor = os.open(root / entry.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with _opened(root / entry.path) as file:
+            size = os.fstat(file.fileno()).st_size
+            is_same = check == "sizes" or (size == entry.size and sha256_of(file) == entry.sha256)
     except FileNotFoundError:
         raise IntegrityError(f"{entry.path} is missing from the bundle", why=f"in {root}") from None
     except OSError as error:
         raise IntegrityError(f"{entry.path} cannot be read", why=str(error)) from None
-    with os.fdopen(descriptor, "rb") as file:
-        size = os.fstat(descriptor).st_size
-        if size != entry.size:
-            raise IntegrityError(
-                f"{entry.path} has {size} bytes, the manifest says {entry.size}",
-                why="truncated or replaced",
-            )
-        if check == "digests" and sha256_of(file) != entry.sha256:
-            raise IntegrityError(
-                f"{entry.path} is not the file that the manifest names",
-                why="its sha256 differs: damaged or replaced",
-            )
+    if size != entry.size:
+        raise IntegrityError(
+            f"{entry.path} has {size} bytes, the manifest says {entry.size}",
+            why="truncated or replaced",
+        )
+    if not is_same:
+        raise IntegrityError(
+            f"{entry.path} is not the file that the manifest names",
+            why="its sha256 differs: damaged or replaced",
+        )
 
 
-def sha256_of(file: object) -> str:
+def sha256_of(file: BinaryIO | Path | str) -> str:
     """Return the sha256 of an open binary file, or of the file at a path."""
     if isinstance(file, (str, Path)):
         with Path(file).open("rb") as opened:
             return sha256_of(opened)
     running = hashlib.sha256()
-    while chunk := file.read(_CHUNK):  # type: ignore[attr-defined]
+    while chunk := file.read(_CHUNK):
         running.update(chunk)
     return running.hexdigest()
+
+
+def _refuse_missing(root: Path) -> None:
+    try:
+        is_folder, is_there = root.is_dir(), root.exists()
+        left = set_aside(root) if root.name and not is_there else None
+        interrupted = left is not None and left.is_dir()
+    except (OSError, ValueError) as error:
+        raise BundleError(f"No bundle at {str(root)[:200]}", why=str(error)[:300]) from None
+    if is_folder:
+        return
+    if interrupted:
+        raise BundleError(
+            f"No bundle at {root}",
+            why=f"a writer was killed while replacing it; the one before is at {left}",
+            next=f"mv {shlex.quote(str(left))} {shlex.quote(str(root))}",
+        )
+    raise BundleError(
+        f"No bundle at {root}",
+        why="it is not a folder" if is_there else "there is no such folder",
+        next="edgeward compile MODEL --target NAME -o FOLDER",
+    )
 
 
 def _read_manifest(root: Path) -> bytes:
     path = root / MANIFEST_NAME
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
+        with _opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(MAX_MANIFEST_BYTES + 1) if size <= MAX_MANIFEST_BYTES else b""
     except FileNotFoundError:
         raise ManifestError(f"{root} has no {MANIFEST_NAME}", why="so it is not a bundle") from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read", why=error.strerror or str(error)) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ManifestError(f"{path} is not a regular file")
-        data = file.read(MAX_MANIFEST_BYTES + 1)
-    if len(data) > MAX_MANIFEST_BYTES:
+    if max(size, len(data)) > MAX_MANIFEST_BYTES:
         raise ManifestError(
             f"{path} is larger than {MAX_MANIFEST_BYTES // 2**20} MiB",
-            why="no manifest is: it is not read further",
+            why="no manifest is: it is not read",
         )
     return data
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a regular file, nothing that a link, a device or a pipe puts in its place."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _refuse_links(root: Path, name: str) -> None:
@@ -148,10 +174,14 @@ def _refuse_unlisted(root: Path, manifest: Manifest) -> None:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(root, followlinks=False):
+    for folder, folders, files in os.walk(root, onerror=_cannot_list):
         relative = Path(folder).relative_to(root)
         for name in folders:
             if (Path(folder) / name).is_symlink():
                 raise UnsafePathError(f"{relative / name} is a symbolic link")
         for name in files:
             yield (relative / name).as_posix()
+
+
+def _cannot_list(error: OSError) -> None:
+    raise IntegrityError(f"{error.filename} cannot be listed", why=error.strerror or "")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeward.errors import BundleError
+from edgeward.errors import BundleError, ManifestError, UnsafePathError, UsageError
 
-from .manifest import MANIFEST_NAME, FileEntry, validate
+from . import paths
+from .canonical import parse
+from .manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry, validate
 from .read import Bundle, open_bundle, sha256_of
+from .replace import heal, replace_folder, sync_tree
+from .scratch import scratch_folder
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class BundleWriter:
@@ -24,7 +30,7 @@ class BundleWriter:
         self.folder = folder
 
     def add(self, name: str, source: Path) -> None:
-        """Copy a file in under `name`."""
+        """Copy a file in under `name`; UnsafePathError where a bundle cannot have that name."""
         target = self._place(name)
         shutil.copyfile(source, target)
 
@@ -35,23 +41,27 @@ class BundleWriter:
     def files(self) -> list[FileEntry]:
         """Return the entries of everything added so far, by path."""
         found = sorted(p for p in self.folder.rglob("*") if p.is_file())
-        return [
-            FileEntry(
-                path=path.relative_to(self.folder).as_posix(),
-                size=path.stat().st_size,
-                sha256=sha256_of(path),
-            )
-            for path in found
-        ]
+        return [self._entry(path) for path in found]
 
     def write_manifest(self, document: Mapping[str, Any]) -> None:
-        """Check the document as any reader would and write it."""
-        validate(document)
-        text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        (self.folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+        """Check the document as any reader would and write it; ManifestError where it fails."""
+        try:
+            text = json.dumps(
+                document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
+            )
+            data = (text + "\n").encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ManifestError("The manifest is not JSON", why=str(error)) from None
+        validate(parse(data, "manifest"))
+        (self.folder / MANIFEST_NAME).write_bytes(data)
+
+    def _entry(self, path: Path) -> FileEntry:
+        name = path.relative_to(self.folder).as_posix()
+        _refuse_unsafe(name)
+        return FileEntry(path=name, size=path.stat().st_size, sha256=sha256_of(path))
 
     def _place(self, name: str) -> Path:
-        FileEntry(path=name, size=0, sha256="0" * 64)
+        _refuse_unsafe(name)
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
@@ -61,64 +71,52 @@ class BundleWriter:
 def writing_bundle(destination: Path) -> Iterator[BundleWriter]:
     """Give a writer; on a clean exit fsync everything and rename it to `destination`.
 
-    An exception, Ctrl-C included, leaves what was at `destination` before and nothing else.
-    Raises BundleError where the disk is full or the folder cannot be written.
+    An exception, Ctrl-C or a kill leaves what was at `destination` before; the next writer sweeps
+    what a killed one left beside it. Raises BundleError where the disk is full or the folder
+    cannot be written, UsageError where something stands there that is not a bundle.
     """
+    place = Path(os.path.realpath(destination))
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{destination.name}.partial-", dir=destination.parent)
-        )
-    except OSError as error:
-        raise _unwritable(destination, error) from None
-    try:
-        yield BundleWriter(temporary)
-        open_bundle(temporary, check="sizes")
-        temporary.chmod(0o755)
-        sync_tree(temporary)
-        replace_folder(temporary, destination)
+        heal(place)
+        _refuse_other_things(place)
+        with scratch_folder(place) as temporary:
+            yield BundleWriter(temporary)
+            open_bundle(temporary, check="sizes")
+            temporary.chmod(0o755)
+            sync_tree(temporary)
+            replace_folder(temporary, place)
     except OSError as error:
         raise _unwritable(destination, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sync_tree(folder: Path) -> None:
-    """Fsync every file and folder below `folder`, and `folder` itself."""
-    for at, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            _sync(Path(at) / name)
-        _sync(Path(at))
+def _refuse_unsafe(name: str) -> None:
+    problem = paths.problem_with(name)
+    if problem or name in (MANIFEST_NAME, SIGNATURE_NAME):
+        why = problem or "the name is the bundle's own"
+        raise UnsafePathError(f"A bundle cannot hold a file named {name!r}", why=why)
 
 
-def replace_folder(new: Path, destination: Path) -> None:
-    """Rename `new` to `destination`, moving what stood there out of the way first."""
-    old = new.with_name(new.name + ".old")
-    if destination.exists():
-        destination.rename(old)
-    try:
-        new.rename(destination)
-    except BaseException:
-        if old.exists():
-            old.rename(destination)
-        raise
-    _sync(destination.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _refuse_other_things(place: Path) -> None:
+    """Replacing removes what was there: never anything but a bundle or an empty folder."""
+    if not place.exists():
+        return
+    if place.is_dir() and ((place / MANIFEST_NAME).is_file() or not any(place.iterdir())):
+        return
+    raise UsageError(
+        f"{place} is there already and is not a bundle",
+        why="writing the bundle would remove it",
+        next="choose another folder",
+    )
 
 
 def _unwritable(destination: Path, error: OSError) -> BundleError:
+    reason = error.strerror or str(error)
+    about = f"{error.filename}: {reason}" if error.filename else reason
+    full = error.errno in _NO_SPACE
     return BundleError(
         f"The bundle {destination} could not be written",
-        why=error.strerror or str(error),
-        next="df -h " + str(destination.parent),
+        why=about,
+        next=f"df -h {destination.parent}" if full else "",
     )
 
 

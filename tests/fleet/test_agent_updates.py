@@ -519,3 +519,28 @@ def test_statistics_leave_the_spool_once_they_were_sent(bench: Bench) -> None:
     bench.link.connected = True
     assert bench.until(lambda: not bench.spool.rows, 50)
     assert len(bench.link.stats) == 30
+
+
+def test_a_higher_generation_is_an_order_to_try_again(bench: Bench) -> None:
+    bench.device.heat = 99.0
+    ref = bench.sim.release(1, variant(bench.bundle("fine"), needs_memory_bytes=2**40))
+    bench.sim.desire(ref, rollout="r-1")
+    agent = bench.settle()
+    assert agent.memory.outcome is Outcome.REFUSED
+    bench.device.memory_bytes, bench.device.heat = 2**41, 40.0
+    bench.sim.desire(ref, rollout="r-1")
+    bench.settle()
+    assert agent.memory.outcome is Outcome.COMMITTED
+
+
+def test_a_renewed_document_of_the_same_generation_tries_nothing_again(bench: Bench) -> None:
+    ref = bench.sim.release(1, variant(bench.bundle("gate-bad")))
+    bench.sim.desire(ref, rollout="r-1")
+    agent = bench.settle()
+    asked = bench.sim.requests.count(f"/v1/releases/{ref.digest}")
+    bench.sim.generation -= 1
+    bench.sim.desire(ref, rollout="r-1", issued_at=NOW + 50.0, expires_at=NOW + 1e6)
+    assert bench.until(lambda: agent.memory.time == NOW + 50.0)
+    bench.rest(20)
+    assert bench.sim.requests.count(f"/v1/releases/{ref.digest}") == asked
+    assert agent.memory.outcome is Outcome.REFUSED
