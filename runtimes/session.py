@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,16 @@ from .tasks.embedding import Embedder
 EMBEDDING_TASK = "feature-extraction"
 DEFAULT_BATCH = 32
 
+_LONGEST_MS = 1e12
+
 T = TypeVar("T")
+
+
+class Embedded(NamedTuple):
+    """Vectors, float32 (texts, dimensions), and how many tokens they took."""
+
+    vectors: NDArray[np.float32]
+    tokens: int
 
 
 class Session:
@@ -41,8 +50,7 @@ class Session:
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the graph on its own inputs; keys, dtypes and shapes as the manifest lists them."""
-        batch = len(next(iter(inputs.values()))) if inputs else 0
-        return self._recorded(lambda: (self.engine.run(inputs), batch, 0))
+        return self._recorded(lambda: (self.engine.run(inputs), _rows(inputs), 0))
 
     def embed(
         self,
@@ -57,6 +65,21 @@ class Session:
         `prompt` names one of the model's own prompts, `queued_ms` is how long the request waited
         before this call. Raises UsageError where the model does not embed texts.
         """
+        return self.embed_counted(
+            texts, prompt=prompt, batch_size=batch_size, queued_ms=queued_ms
+        ).vectors
+
+    def embed_counted(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        batch_size: int = DEFAULT_BATCH,
+        queued_ms: float | None = None,
+    ) -> Embedded:
+        """Do what `embed` does and tell the number of tokens beside the vectors."""
+        if queued_ms is not None and not 0 <= queued_ms <= _LONGEST_MS:
+            raise UsageError(f"queued_ms is a number of milliseconds, not {queued_ms!r}")
         return self._recorded(lambda: self._embed(texts, prompt, batch_size), queued_ms)
 
     @property
@@ -99,15 +122,16 @@ class Session:
 
     def _embed(
         self, texts: Sequence[str], prompt: str | None, batch_size: int
-    ) -> tuple[NDArray[np.float32], int, int]:
+    ) -> tuple[Embedded, int, int]:
         embedder = self.embedder
         prepared = embedder.prepare(texts, prompt)
         if not prepared:
-            return np.zeros((0, embedder.dimensions), np.float32), 0, 0
-        if len(prepared) <= batch_size:
+            vectors, tokens = np.zeros((0, embedder.dimensions), np.float32), 0
+        elif len(prepared) <= batch_size:
             vectors, tokens = embedder.embed_batch(prepared)
-            return vectors, len(prepared), tokens
-        return _in_batches(embedder, prepared, batch_size)
+        else:
+            vectors, tokens = _in_batches(embedder, prepared, batch_size)
+        return Embedded(vectors, tokens), len(prepared), tokens
 
     def _recorded(
         self, call: Callable[[], tuple[T, int, int]], queued_ms: float | None = None
@@ -149,7 +173,7 @@ def load(
 
 def _in_batches(
     embedder: Embedder, texts: Sequence[str], size: int
-) -> tuple[NDArray[np.float32], int, int]:
+) -> tuple[NDArray[np.float32], int]:
     """Texts of like length share a batch, so that little padding is computed."""
     if size < 1:
         raise UsageError(f"A batch has at least one text, not {size}")
@@ -163,4 +187,10 @@ def _in_batches(
     sorted_vectors = np.concatenate(rows)
     result = np.empty_like(sorted_vectors)
     result[order] = sorted_vectors
-    return result, len(texts), tokens
+    return result, tokens
+
+
+def _rows(inputs: Mapping[str, Tensor]) -> int:
+    first = next(iter(inputs.values()), None)
+    shape = np.shape(first) if first is not None else ()
+    return int(shape[0]) if shape else 0

@@ -16,7 +16,7 @@ from edgeward.errors import BundleError, ManifestError, UnsafePathError, UsageEr
 from . import paths
 from .canonical import parse
 from .manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry, validate
-from .read import Bundle, open_bundle, sha256_of
+from .read import MAX_MANIFEST_BYTES, Bundle, open_bundle, sha256_of
 from .replace import heal, replace_folder, sync_tree
 from .scratch import scratch_folder
 
@@ -100,13 +100,22 @@ def _refuse_other_things(place: Path) -> None:
     """Replacing removes what was there: never anything but a bundle or an empty folder."""
     if not place.exists():
         return
-    if place.is_dir() and ((place / MANIFEST_NAME).is_file() or not any(place.iterdir())):
+    if place.is_dir() and (not any(place.iterdir()) or _looks_like_a_bundle(place)):
         return
     raise UsageError(
         f"{place} is there already and is not a bundle",
         why="writing the bundle would remove it",
         next="choose another folder",
     )
+
+
+def _looks_like_a_bundle(place: Path) -> bool:
+    """A damaged bundle may be replaced; other programs have a manifest.json too."""
+    manifest = place / MANIFEST_NAME
+    if manifest.is_symlink() or not manifest.is_file():
+        return False
+    with manifest.open("rb") as file:
+        return b'"schema_version"' in file.read(MAX_MANIFEST_BYTES)
 
 
 def _unwritable(destination: Path, error: OSError) -> BundleError:

@@ -10,9 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeward.errors import UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
 Tensor = NDArray[np.generic]
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,11 @@ class EngineOptions:
 
     threads: int = 0
     providers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a number of threads that no machine has."""
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise UsageError(f"An engine has 0 to {MAX_THREADS} threads, not {self.threads}")
 
 
 class EngineSession(Protocol):

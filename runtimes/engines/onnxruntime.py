@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
@@ -32,7 +34,7 @@ class OnnxRuntimeSession:
         except Exception as error:
             raise EngineError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name}",
-                why=str(error).strip().splitlines()[0][:500],
+                why=_first_line(error),
                 next="edgeward doctor",
             ) from error
         self.inputs = [item.name for item in self._session.get_inputs()]
@@ -46,11 +48,16 @@ class OnnxRuntimeSession:
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the graph; UsageError where the inputs do not fit it."""
+        if not isinstance(inputs, Mapping):
+            raise UsageError(
+                "run() takes a dictionary of arrays", why=f"got {type(inputs).__name__}"
+            )
+        arrays = {name: np.asarray(value) for name, value in inputs.items()}
         try:
-            results = self._session.run(self.outputs, inputs)
+            results = self._session.run(self.outputs, arrays)
         except Exception as error:
-            reason = str(error).strip().splitlines()[0][:500]
-            if "INVALID_ARGUMENT" in reason or isinstance(error, ValueError):
+            reason = _first_line(error)
+            if "INVALID_ARGUMENT" in reason or isinstance(error, (ValueError, TypeError)):
                 raise UsageError("The inputs do not fit the model", why=reason) from error
             raise EngineError("ONNX Runtime failed while running", why=reason) from error
         return dict(zip(self.outputs, results, strict=True))
@@ -65,6 +72,10 @@ def open_model(path: Path, options: EngineOptions) -> OnnxRuntimeSession:
             "ONNX Runtime is not installed", why=str(error), next="pip install 'edgeward[onnx]'"
         ) from None
     return OnnxRuntimeSession(module, path, options)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
 
 def _available(module: Any, wanted: tuple[str, ...]) -> list[str]:

@@ -101,6 +101,8 @@ def read_cases(folder: Path) -> GoldenCases:
             raise ValueError("the token ids do not match the texts")
         if tensors["vectors"].ndim != 2 or len(tensors["vectors"]) != len(texts):
             raise ValueError("the vectors do not match the texts")
+        if not np.isfinite(tensors["vectors"]).all():
+            raise ValueError("the vectors are not finite")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise IntegrityError(f"The golden inputs of {folder} are damaged", why=str(error)) from None
     ends = np.cumsum([0, *lengths])

@@ -9,28 +9,31 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from edgeward.errors import EdgewardError, UsageError
-from edgeward.runtimes.session import Session
+from edgeward.runtimes.session import Embedded, Session
 
 from .messages import EmbeddingRequest
 from .metrics import prometheus
 
 MAX_BODY = 8 << 20
+_CLIENT_LEFT = 499
 
 
 def make_app(session: Session) -> Starlette:
     """Return the application that serves one session."""
     app = Starlette(
+        exception_handlers={HTTPException: _http_refusal},
         routes=[
             Route("/healthz", _health),
             Route("/metrics", _metrics),
             Route("/v1/models", _models),
             Route("/v1/embeddings", _embeddings, methods=["POST"]),
-        ]
+        ],
     )
     app.state.session = session
     return app
@@ -63,30 +66,48 @@ async def _embeddings(request: Request) -> Response:
         return _refusal(f"{where}: {first['msg']}" if where else str(first["msg"]), 400)
     except UsageError as error:
         return _refusal(error.what, 413)
+    except ClientDisconnect:
+        return Response(status_code=_CLIENT_LEFT)
 
-    def embed() -> Any:
+    def embed() -> Embedded:
         queued = (time.perf_counter() - arrived) * 1e3
-        return session.embed(asked.texts, prompt=asked.prompt_name, queued_ms=queued)
+        _refuse_other_dimensions(session, asked.dimensions)
+        return session.embed_counted(asked.texts, prompt=asked.prompt_name, queued_ms=queued)
 
     try:
-        vectors = await run_in_threadpool(embed)
+        embedded = await run_in_threadpool(embed)
     except EdgewardError as error:
         return _refusal(str(error), 400 if isinstance(error, UsageError) else 500)
     data = [
         {"object": "embedding", "index": i, "embedding": _encode(row, asked.encoding_format)}
-        for i, row in enumerate(vectors)
+        for i, row in enumerate(embedded.vectors)
     ]
     name = session.bundle.manifest.name
-    return JSONResponse({"object": "list", "data": data, "model": name})
+    usage = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}
+    return JSONResponse({"object": "list", "data": data, "model": name, "usage": usage})
+
+
+def _refuse_other_dimensions(session: Session, asked: int | None) -> None:
+    if asked is not None and asked != session.embedder.dimensions:
+        raise UsageError(f"The model gives {session.embedder.dimensions} dimensions, not {asked}")
 
 
 async def _body(request: Request) -> bytes:
+    stated = request.headers.get("content-length", "0")
+    if not stated.isdecimal() or len(stated) > 15 or int(stated) > MAX_BODY:
+        raise UsageError(f"The body is larger than {MAX_BODY} bytes")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
             raise UsageError(f"The body is larger than {MAX_BODY} bytes")
     return bytes(body)
+
+
+async def _http_refusal(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _refusal("the server failed", 500)
+    return _refusal(f"{error.detail}: {request.method} {request.url.path}", error.status_code)
 
 
 def _encode(row: Any, encoding: str) -> Any:

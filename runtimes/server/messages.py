@@ -20,6 +20,7 @@ class EmbeddingRequest(BaseModel):
     input: Input | Annotated[list[Input], Field(min_length=1, max_length=MAX_TEXTS)]
     model: str = ""
     encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
     prompt_name: str | None = None
 
     @property

@@ -5,14 +5,23 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.session import load
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +52,41 @@ def serve(bundle: Path, options: ServeOptions, announce: Callable[[str], None]) 
             why=str(error),
             next="pip install 'edgeward[serve,onnx]'",
         ) from None
-    listening = _listen(options)
-    port = listening.getsockname()[1]
-    with load(bundle, threads=options.threads) as session:
+    with _listen(options) as listening, load(bundle, threads=options.threads) as session:
         if options.spool is not None:
             session.spool_to(options.spool, options.flush_seconds)
         config = uvicorn.Config(
             make_app(session), log_level="warning", access_log=False, lifespan="off"
         )
-        if options.ready_file is not None:
-            _write_ready(options.ready_file, port)
-        announce(f"http://{options.host}:{port}/v1")
-        uvicorn.Server(config).run(sockets=[listening])
+        port = listening.getsockname()[1]
+        server = uvicorn.Server(config)
+        with _stopped_by_signals(server):
+            if options.ready_file is not None:
+                _write_ready(options.ready_file, port)
+            announce(f"http://{_bracketed(options.host)}:{port}/v1")
+            server.run(sockets=[listening])
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn raises the signal that stopped it once more: statistics are still to be kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _listen(options: ServeOptions) -> socket.socket:
@@ -90,8 +122,11 @@ def _refuse_open_address(host: str) -> None:
 
 def _write_ready(path: Path, port: int) -> None:
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps({"port": port, "pid": os.getpid()}))
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps({"port": port, "pid": os.getpid()}))
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"The ready file {path} cannot be written", why=str(error)) from None
 
 
 def announce_on_stderr(url: str) -> None:

@@ -7,11 +7,12 @@ import threading
 from collections import deque
 from typing import Any
 
-from edgeward.errors import EdgewardError
+from edgeward.errors import EdgewardError, UsageError
 
 from .recorder import Recorder
 from .spool import Spool
 
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.05, 86_400
 _KEPT_IN_MEMORY = 100
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,11 @@ class Flusher:
     """A thread that flushes every `seconds`, and once more when it is closed."""
 
     def __init__(self, recorder: Recorder, spool: Spool, seconds: float) -> None:
+        if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+            raise UsageError(
+                f"Statistics are flushed every {SHORTEST_SECONDS} to {LONGEST_SECONDS} seconds, "
+                f"not {seconds}"
+            )
         self._recorder, self._spool, self._seconds = recorder, spool, seconds
         self._unsent: deque[dict[str, Any]] = deque(maxlen=_KEPT_IN_MEMORY)
         self._stop = threading.Event()

@@ -30,15 +30,22 @@ class Spool:
             cursor = connection.execute(
                 "INSERT INTO deltas (delta) VALUES (?)", (json.dumps(delta, allow_nan=False),)
             )
-            connection.execute("DELETE FROM deltas WHERE id <= ?", (cursor.lastrowid - MAX_ROWS,))  # type: ignore[operator]
+            oldest = (cursor.lastrowid or 0) - MAX_ROWS
+            connection.execute("DELETE FROM deltas WHERE id <= ?", (oldest,))
 
     def peek(self, limit: int = 100) -> list[tuple[int, dict[str, Any]]]:
-        """Return the oldest deltas with their numbers, leaving them there."""
+        """Return the oldest deltas with their numbers, leaving them there.
+
+        Rows that hold no delta are removed: nobody could ever take them.
+        """
         with self._connection() as connection:
             rows = connection.execute(
                 "SELECT id, delta FROM deltas ORDER BY id LIMIT ?", (limit,)
             ).fetchall()
-        return [(number, json.loads(text)) for number, text in rows]
+            found = [(number, _delta(text)) for number, text in rows]
+            broken = [(number,) for number, delta in found if delta is None]
+            connection.executemany("DELETE FROM deltas WHERE id = ?", broken)
+        return [(number, delta) for number, delta in found if delta is not None]
 
     def discard(self, up_to_id: int) -> None:
         """Forget every delta up to and including this number."""
@@ -65,3 +72,11 @@ class Spool:
             why=str(error),
             next=f"move {self.path} away: a new one is made",
         )
+
+
+def _delta(text: object) -> dict[str, Any] | None:
+    try:
+        delta = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return delta if isinstance(delta, dict) else None

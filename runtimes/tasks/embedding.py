@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from .pooling import Pipeline, read_json, read_pipeline
 from .tokens import Encoded, TextTokenizer
 
 HIDDEN_STATES = "last_hidden_state"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Embedder:
@@ -49,6 +51,11 @@ class Embedder:
         encoded = self.tokenizer(texts)
         outputs = self._engine.run(self._inputs(encoded))
         hidden = np.asarray(outputs[self._hidden], np.float32)
+        if hidden.ndim != 3 or hidden.shape[:2] != encoded.mask.shape:
+            raise UnsupportedError(
+                f"The output {self._hidden} is not one vector a token",
+                why=f"its shape is {hidden.shape}, the tokens' is {encoded.mask.shape}",
+            )
         return self.pipeline(hidden, encoded.mask), encoded.tokens
 
     def _inputs(self, encoded: Encoded) -> dict[str, Tensor]:
@@ -65,11 +72,22 @@ def prepare_texts(pipeline: Pipeline, texts: Sequence[str], prompt: str | None =
 
     Raises UsageError where a prompt or a text is not one.
     """
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        raise UsageError("embed() takes a list of texts", why=f"got {type(texts).__name__}")
+    given = _texts(texts)
     prefix = _prefix(pipeline, prompt)
-    prepared = [(prefix + text).strip() for text in texts]
+    prepared = [(prefix + text).strip() for text in given]
     return [text.lower() for text in prepared] if pipeline.lower_case else prepared
+
+
+def _texts(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise UsageError("embed() takes a list of texts", why=f"got {type(texts).__name__}")
+    given = list(texts)
+    for number, text in enumerate(given):
+        if not isinstance(text, str):
+            raise UsageError(f"Text {number} is not a text", why=f"got {type(text).__name__}")
+        if not text.isascii() and _LONE_SURROGATE.search(text):
+            raise UsageError(f"Text {number} is not Unicode", why="it has half a surrogate pair")
+    return given
 
 
 def _prefix(pipeline: Pipeline, prompt: str | None) -> str:
@@ -87,4 +105,4 @@ def _hidden_size(folder: Path) -> int | None:
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
     size = config.get("hidden_size") if isinstance(config, dict) else None
-    return size if isinstance(size, int) else None
+    return size if isinstance(size, int) and size > 0 else None

@@ -59,9 +59,8 @@ def mean_sqrt_len(tokens: Floats, mask: Mask) -> Floats:
 
 
 def weighted_mean(tokens: Floats, mask: Mask) -> Floats:
-    """Average weighted by position, the last token most."""
-    positions = np.arange(1, tokens.shape[1] + 1, dtype=np.float32)
-    weights = mask.astype(np.float32) * positions
+    """Average weighted by position among the real tokens, the last one most."""
+    weights = (mask * np.cumsum(mask, axis=1)).astype(np.float32)
     summed = np.matmul(weights[:, None, :], tokens)[:, 0, :]
     count = weights.sum(axis=1, keepdims=True)
     return np.asarray(summed / np.maximum(count, _TINY), np.float32)
@@ -207,7 +206,7 @@ def _pooling_modes(path: Path) -> tuple[str, ...]:
     settings = _optional_object(path)
     named = settings.get("pooling_mode")
     if isinstance(named, (str, list)):
-        modes = tuple([named] if isinstance(named, str) else named)
+        modes = tuple(str(name) for name in ([named] if isinstance(named, str) else named))
     else:
         modes = tuple(mode for flag, mode in _FLAGS.items() if settings.get(flag) is True)
     unknown = [mode for mode in modes if mode not in POOLING]
@@ -232,9 +231,17 @@ def _dense(folder: Path) -> Step:
         matrix = weights["linear.weight"].astype(np.float32).T
     except (OSError, SafetensorError, KeyError) as error:
         raise SourceError(f"{folder} has no weights that can be read", why=str(error)) from None
-    bias = weights.get("linear.bias", np.zeros(1, np.float32)).astype(np.float32)
+    bias = weights.get("linear.bias", np.zeros(matrix.shape[-1:], np.float32)).astype(np.float32)
+    if matrix.ndim != 2 or bias.shape != matrix.shape[1:]:
+        raise SourceError(f"{folder} has weights of shapes {matrix.T.shape} and {bias.shape}")
     activation = _ACTIVATIONS[name]
-    return lambda vectors: activation(vectors @ matrix + bias)
+
+    def dense(vectors: Floats) -> Floats:
+        if vectors.shape[1] != len(matrix):
+            raise SourceError(f"{folder} takes {len(matrix)} dimensions, not {vectors.shape[1]}")
+        return activation(vectors @ matrix + bias)
+
+    return dense
 
 
 def _prompts(path: Path) -> tuple[dict[str, str] | None, str | None]:

@@ -41,7 +41,7 @@ class Encoded:
     @property
     def tokens(self) -> int:
         """How many of them are not padding."""
-        return int(self.mask.sum())
+        return int(np.count_nonzero(self.mask))
 
 
 class TextTokenizer:
@@ -57,6 +57,7 @@ class TextTokenizer:
         if pad_id is None:
             declared = config.get("pad_token_id")
             pad_id = declared if isinstance(declared, int) and declared >= 0 else 0
+        self._pad_id = int(pad_id)
         self._tokenizer.enable_padding(
             direction="left" if side == "left" else "right", pad_id=pad_id, pad_token=token
         )
@@ -66,13 +67,20 @@ class TextTokenizer:
             self._tokenizer.no_truncation()
 
     def __call__(self, texts: Sequence[str]) -> Encoded:
-        """Encode a batch."""
-        batch = self._tokenizer.encode_batch(texts)
+        """Encode a batch of at least one text."""
+        batch = self._tokenizer.encode_batch_fast(texts)
+        if not batch[0].ids:
+            return self._only_padding(len(batch))
         return Encoded(
             np.array([e.ids for e in batch], np.int64),
             np.array([e.attention_mask for e in batch], np.int64),
             np.array([e.type_ids for e in batch], np.int64),
         )
+
+    def _only_padding(self, rows: int) -> Encoded:
+        """Empty texts of a tokenizer without special tokens: no graph takes a sequence of 0."""
+        nothing = np.zeros((rows, 1), np.int64)
+        return Encoded(np.full((rows, 1), self._pad_id, np.int64), nothing, nothing)
 
 
 def _load(path: Path) -> Any:
@@ -94,7 +102,7 @@ def token_limit(folder: Path, wanted: int | None = None) -> int | None:
     limits = [wanted] if wanted else []
     stated = settings.get("model_max_length")
     if isinstance(stated, (int, float)) and 0 < stated < _UNLIMITED:
-        limits.append(int(stated))
+        limits.append(max(int(stated), 1))
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and 0 < positions < _UNLIMITED:
         limits.append(max(positions - _first_position(config), 1))
