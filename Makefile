@@ -15,7 +15,7 @@ $(READY): pyproject.toml locks/dev.txt
 	@echo "setting up $(VENV) (about a minute the first time)"
 	@rm -f $@
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c locks/dev.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c locks/dev.txt -e '.[dev]'
 	@touch $@
 
 demo: setup

@@ -13,7 +13,7 @@ PLANNED_COLUMNS = ["target", "format", "precision", "bundle"]
 def compiled_row(compiled: Compiled) -> dict[str, object]:
     """Return the figures that people compare bundles by."""
     manifest = compiled.bundle.manifest
-    cosine = next((c.value for c in manifest.proof.checks if c.metric == "cosine_mean"), None)
+    cosine = next((c.value for c in manifest.proof.checks if c.metric == "eval_cosine_mean"), None)
     return {
         "bundle": compiled.bundle.digest[:12],
         "target": manifest.target.name,

@@ -168,7 +168,7 @@ def summarise(
     step("summary")
     for target, path in bundles.items():
         manifest = open_bundle(path, check="sizes").manifest
-        cosine = next(c.value for c in manifest.proof.checks if c.metric == "cosine_mean")
+        cosine = next(c.value for c in manifest.proof.checks if c.metric == "eval_cosine_mean")
         engine = manifest.proof.engine
         proved = f"cosine {cosine:.5f} by {engine.name} {engine.version}" if engine else ""
         size = f"{manifest.size / 2**20:5.1f} MiB"
@@ -177,8 +177,8 @@ def summarise(
         )
     for row in statistics:
         console.print(
-            f"  {row['device']:17} p50 {row['p50_ms']:.1f}  p95 {row['p95_ms']:.1f}  "
-            f"p99 {row['p99_ms']:.1f} ms   {row['requests']} requests, {row['errors']} errors",
+            f"  {row['device']:17} p50 {row['latency_p50_ms']:.1f}  p95 {row['latency_p95_ms']:.1f}  "
+            f"p99 {row['latency_p99_ms']:.1f} ms   {row['requests']} requests, {row['errors']} errors",
             highlight=False,
         )
     console.print(f"  1.0.0 {first['phase']}; 1.0.1 {second['phase']}: {second['reason']}")

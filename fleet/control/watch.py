@@ -33,17 +33,19 @@ def follow(
     show: Callable[[str], None],
     pause: float = POLL_SECONDS,
 ) -> bool:
-    """Show a rollout, the latest where None, whenever it changes; return whether it completes.
+    """Show a rollout, the latest where None, then what changes; return whether it completes.
 
     Raises NotThereError where there is none.
     """
-    rollout, before = rollout or latest(client), ""
+    rollout = rollout or latest(client)
+    before: set[str] = set()
     while True:
         found = client.rollout(rollout)
-        text = render(found)
-        if text != before:
-            show(text)
-            before = text
+        lines = render(found).splitlines()
+        for line in lines:
+            if line not in before:
+                show(line)
+        before = set(lines)
         if found["phase"] != "running":
             return bool(found["phase"] == "complete")
         time.sleep(pause)

@@ -216,6 +216,7 @@ def test_a_package_that_does_not_exist_is_told_in_words(cache):
     assert Toolchains(cache).state("absent").state == "missing"
 
 
+@pytest.mark.slow
 def test_a_lock_that_lacks_a_package_is_refused(cache):
     with pytest.raises(ToolchainError, match="contradicts itself") as caught:
         Toolchains(cache).ensure("lacking", Recorder())
@@ -303,6 +304,7 @@ def installing(cache: Path) -> list[int]:
     return children_of(cache / "toolchains") if begun else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_an_interrupted_making_leaves_nothing_believed_in_and_heals(tmp_path, plant, name):
     process = start(plant, tmp_path, "slow")
@@ -317,6 +319,7 @@ def test_an_interrupted_making_leaves_nothing_believed_in_and_heals(tmp_path, pl
         assert len(list((toolchain.site_packages / "slowly_data").iterdir())) == 8_000
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_toolchain_once(tmp_path, plant):
     both = [start(plant, tmp_path, "low") for _ in range(2)]
     said = [process.communicate()[1] for process in both]
@@ -343,6 +346,7 @@ def test_a_toolchain_in_use_is_not_removed_under_a_worker(cache, plant):
     assert Toolchains(cache).state("low").state == "missing"
 
 
+@pytest.mark.slow
 def test_removing_frees_every_build_and_an_unknown_name_is_refused(tmp_path):
     toolchains = Toolchains(tmp_path)
     toolchains.ensure("low", Recorder())
@@ -360,6 +364,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path):
     assert "EDGEWARD_CACHE" in caught.value.next
 
 
+@pytest.mark.slow
 def test_settings_of_pip_that_lead_elsewhere_are_not_followed(tmp_path, monkeypatch):
     for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"):
         monkeypatch.setenv(name, str(tmp_path / "elsewhere"))

@@ -37,6 +37,15 @@ def test_plain_table_aligns_and_keeps_everything() -> None:
     assert lines[1].endswith(" " * 6 + "5")
 
 
+def test_only_a_table_cuts_digests_short() -> None:
+    digest = "ab" * 32
+    rows = [{"bundle": digest, "name": digest[:-1] + "x"}]
+    table = render_rows(rows, ["bundle", "name"], "table").splitlines()[1]
+    assert table.split() == [digest[:12], digest[:-1] + "x"]
+    assert digest in render_rows(rows, ["bundle"], "csv")
+    assert digest in render_rows(rows, ["bundle"], "json")
+
+
 def test_wide_letters_are_aligned_by_cells() -> None:
     text = render_rows([{"a": "東京", "b": "x"}, {"a": "abcd", "b": "y"}], ["a", "b"], "table")
     assert text.splitlines()[1:] == ["東京  x", "abcd  y"]
