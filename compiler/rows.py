@@ -13,7 +13,9 @@ PLANNED_COLUMNS = ["target", "format", "precision", "bundle"]
 def compiled_row(compiled: Compiled) -> dict[str, object]:
     """Return the figures that people compare bundles by."""
     manifest = compiled.bundle.manifest
-    cosine = next((c.value for c in manifest.proof.checks if c.metric == "eval_cosine_mean"), None)
+    proof = manifest.proof
+    figures = {**proof.informative, **{check.metric: check.value for check in proof.checks}}
+    cosine = figures.get("eval_cosine_mean")
     return {
         "bundle": compiled.bundle.digest[:12],
         "target": manifest.target.name,
@@ -21,7 +23,7 @@ def compiled_row(compiled: Compiled) -> dict[str, object]:
         "mib": round(manifest.size / 2**20, 1),
         "cosine": round(cosine, 6) if cosine is not None else None,
         "p50_ms": round(manifest.performance.measured.get("latency_p50_ms", 0.0), 3),
-        "verified": manifest.proof.verified + (" (degraded)" if manifest.proof.degraded else ""),
+        "verified": proof.verified + (" (degraded)" if proof.degraded else ""),
         "path": str(compiled.bundle.path),
     }
 

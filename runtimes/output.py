@@ -21,7 +21,8 @@ def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], for
     """Write `rows` to stdout in one of `FORMS`, the keys in `columns` only and in that order.
 
     A table is drawn with rich on a terminal and as plain aligned columns in a pipe; nothing is cut
-    but SHA-256 digests, to the twelve letters that people tell them apart by. A missing key is null in JSON and empty elsewhere. Raises ValueError for another form.
+    but SHA-256 digests, to the twelve letters that people tell them apart by. A missing key is
+    null in JSON and empty elsewhere. Raises ValueError for another form.
     """
     if form == "table" and sys.stdout.isatty():
         _print_rich(rows, columns)

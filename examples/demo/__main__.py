@@ -15,7 +15,7 @@ from typing import Any
 from broken import break_bundle
 from devices import Device, devices
 from model import NAME, fetch_model
-from report import write_report
+from report import figures, write_report
 from rich.console import Console
 from shell import DemoError, Shell
 from traffic import send_traffic
@@ -167,8 +167,8 @@ def summarise(
     """Print the few lines that remain."""
     step("summary")
     for target, path in bundles.items():
-        manifest = open_bundle(path, check="sizes").manifest
-        cosine = next(c.value for c in manifest.proof.checks if c.metric == "eval_cosine_mean")
+        bundle = open_bundle(path, check="sizes")
+        manifest, cosine = bundle.manifest, figures(bundle)["eval_cosine_mean"]
         engine = manifest.proof.engine
         proved = f"cosine {cosine:.5f} by {engine.name} {engine.version}" if engine else ""
         size = f"{manifest.size / 2**20:5.1f} MiB"
@@ -177,14 +177,19 @@ def summarise(
         )
     for row in statistics:
         console.print(
-            f"  {row['device']:17} p50 {row['latency_p50_ms']:.1f}  p95 {row['latency_p95_ms']:.1f}  "
-            f"p99 {row['latency_p99_ms']:.1f} ms   {row['requests']} requests, {row['errors']} errors",
+            f"  {row['device']:17} {_latencies(row)}   {row['requests']} requests, "
+            f"{row['errors']} errors, load {row['load_p50_ms']:.0f} ms, "
+            f"{row['memory_bytes'] / 2**20:.0f} MiB",
             highlight=False,
         )
     console.print(f"  1.0.0 {first['phase']}; 1.0.1 {second['phase']}: {second['reason']}")
     for row in after:
         console.print(f"  {row['id']:17} on {row['version']}", highlight=False)
     console.print(f"  {seconds:.0f} s; report: {OUT / 'report.html'}", highlight=False)
+
+
+def _latencies(row: Any) -> str:
+    return ", ".join(f"{q} {row[f'latency_{q}_ms']:.1f}" for q in ("p50", "p95", "p99")) + " ms"
 
 
 def _url(home: Path) -> str | None:
