@@ -25,7 +25,7 @@ def write_report(
         machine=html.escape(f"{platform.machine()}, {_cpu(bundles)}"),
         bundles=_table(_bundle_rows(bundles)),
         bars=_bars(bundles),
-        stats=_table(stats),
+        stats=_table(_stats_rows(stats)),
         devices=_table(devices),
         rollouts="".join(_rollout(rollout) for rollout in rollouts),
     )
@@ -51,7 +51,7 @@ def _bundle_rows(bundles: Sequence[Bundle]) -> list[dict[str, object]]:
                 "cosine mean": f"{values['eval_cosine_mean']:.6f}",
                 "cosine worst": f"{values['eval_cosine_min']:.4f}",
                 "hard inputs worst": f"{values['cosine_min']:.4f}",
-                "token ids equal": f"{values['token_ids_equal']:.0%}",
+                "same token ids": f"{values['token_ids_equal']:.0%}",
                 "p50 ms": f"{measured['latency_p50_ms']:.2f}",
                 "p95 ms": f"{measured['latency_p95_ms']:.2f}",
                 "load ms": f"{measured['load_ms']:.0f}",
@@ -62,6 +62,21 @@ def _bundle_rows(bundles: Sequence[Bundle]) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def _stats_rows(stats: Any) -> list[dict[str, object]]:
+    return [
+        {
+            "device": row["device"],
+            "bundle": row["bundle"][:12],
+            "requests": row["requests"],
+            "errors": row["errors"],
+            **{f"{q} ms": row[f"latency_{q}_ms"] for q in ("p50", "p95", "p99")},
+            "load ms": f"{row['load_p50_ms']:.0f}",
+            "memory MiB": f"{row['memory_bytes'] / 2**20:.0f}",
+        }
+        for row in stats
+    ]
 
 
 def figures(bundle: Bundle) -> dict[str, float]:
@@ -95,7 +110,8 @@ def _rollout(rollout: Any) -> str:
 
 def _event(event: Any, start: float) -> str:
     who = html.escape(event.get("device") or "fleet")
-    what = html.escape(f"{event['kind']}: {event['text']}")
+    text = "" if event["text"] in ("", "idle") else f": {event['text']}"
+    what = html.escape(event["kind"] + text)
     return f"<li><time>+{event['at'] - start:.1f} s</time><b>{who}</b> {what}</li>"
 
 
