@@ -85,4 +85,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}: {error.filename or 'unnamed'}", err=True)
+        sys.exit(EdgewardError.exit_code)
     sys.exit(result if isinstance(result, int) else 0)

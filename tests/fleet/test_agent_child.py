@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from agent_sim import STANDINS, Bench, make_text_bundle
+from agent_bench import Bench
+from agent_sim import STANDINS, make_text_bundle
 
 from edgeward.fleet.agent.child import run_limited
 from edgeward.fleet.agent.clock import SystemClock

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_sim import NOW, Bench, FakeClock, cut_off, idle, variant
+from agent_bench import ORDER, Bench, idle
+from agent_sim import NOW, FakeClock, cut_off, variant
 
 from edgeward.fleet.agent.device import GateLimits
 from edgeward.fleet.protocol.documents import Outcome, State
 from edgeward.fleet.trust.keys import generate
-
-ORDER = [
-    *("resolve", "preflight", "download", "verify", "stage"),
-    *("gate", "activate", "soak", "commit", "idle"),
-]
 
 
 @pytest.fixture
@@ -337,174 +332,6 @@ def test_the_network_goes_while_downloading_and_comes_back(bench: Bench) -> None
     assert (bench.active(), agent.memory.failures) == (bundle.digest, 0)
 
 
-@pytest.mark.parametrize("state", ORDER[:-1])
-def test_a_newer_document_supersedes_in_every_state(bench: Bench, state: str) -> None:
-    bench.install("fine", 1)
-    bench.sim.desire(bench.sim.release(2, variant(bench.bundle("second"))))
-    agent = bench.agent
-    assert agent is not None
-    assert agent.run_until(lambda a: a.memory.state.value == state)
-    third = bench.bundle("third")
-    bench.sim.desire(bench.sim.release(3, variant(third)))
-    bench.link.hint = True
-    bench.settle()
-    assert bench.active() == third.digest
-    assert agent.memory.quarantine == []
-    assert agent.memory.outcome is Outcome.COMMITTED
-
-
-@pytest.mark.parametrize("state", ["download", "gate", "soak"])
-def test_back_to_the_good_release_in_the_midst_of_an_update(bench: Bench, state: str) -> None:
-    bundle = bench.bundle("fine")
-    ref = bench.sim.release(1, variant(bundle))
-    bench.sim.desire(ref)
-    agent = bench.settle()
-    bench.sim.desire(bench.sim.release(2, variant(bench.bundle("second"))))
-    assert agent.run_until(lambda a: a.memory.state.value == state)
-    bench.sim.desire(ref)
-    bench.link.hint = True
-    bench.settle()
-    agent.step()
-    assert (bench.active(), bench.server.digest) == (bundle.digest, bundle.digest)
-    assert agent.memory.outcome is Outcome.COMMITTED
-
-
-def test_nothing_desired_ends_an_update_and_keeps_what_runs(bench: Bench) -> None:
-    good = bench.install("fine", 1)
-    bench.sim.desire(bench.sim.release(2, variant(bench.bundle("second"))))
-    agent = bench.agent
-    assert agent is not None
-    assert agent.run_until(lambda a: a.memory.state is State.SOAK)
-    bench.sim.desire(None)
-    bench.link.hint = True
-    bench.settle()
-    agent.step()
-    assert (bench.active(), bench.server.digest) == (good, good)
-
-
-def test_a_server_that_dies_is_started_again(bench: Bench) -> None:
-    good = bench.install("fine", 1)
-    agent = bench.agent
-    assert agent is not None
-    for _ in range(3):
-        bench.server.alive = False
-        assert bench.until(lambda: bench.server.alive, 500)
-    assert bench.server.digest == good
-
-
-def damage(path: Path) -> None:
-    path.chmod(0o600)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def test_a_damaged_active_bundle_is_repaired_from_the_controller(bench: Bench) -> None:
-    good = bench.install("fine", 1)
-    bench.crash()
-    damage(bench.home.bundles / good / "big.bin")
-    bench.boot()
-    assert bench.until(lambda: bench.server.digest == good, 50)
-    assert bench.active() == good
-
-
-def test_a_damaged_active_bundle_falls_back_without_network(bench: Bench) -> None:
-    first, second = bench.install("one", 1), bench.install("two", 2)
-    bench.crash()
-    damage(bench.home.bundles / second / "big.bin")
-    bench.sim.fault = cut_off
-    bench.boot()
-    bench.rest(5)
-    assert (bench.active(), bench.server.digest) == (first, first)
-    bench.sim.fault = None
-    assert bench.until(lambda: bench.server.digest == second, 200)
-    assert bench.active() == second
-
-
-def test_a_removed_active_folder_is_put_together_again(bench: Bench) -> None:
-    good = bench.install("fine", 1)
-    bench.crash()
-    manifest = (bench.home.bundles / good / "manifest.json").read_bytes()
-    (bench.home.blobs / f"{good}.manifest").write_bytes(manifest)
-    shutil.rmtree(bench.home.bundles / good)
-    bench.sim.fault = cut_off
-    bench.boot()
-    assert bench.active() == good
-
-
-@pytest.mark.parametrize("state", ["activate", "soak"])
-def test_a_trial_that_was_unfinished_twice_is_given_up(bench: Bench, state: str) -> None:
-    good = bench.install("fine", 1)
-    bad = bench.bundle("takes the device down")
-    bench.sim.desire(bench.sim.release(2, variant(bad)), policy={"soak_seconds": 60.0})
-    for _ in range(2):
-        agent = bench.agent or bench.boot()
-        assert agent.run_until(lambda a: a.memory.state.value == state)
-        bench.crash()
-    bench.boot()
-    bench.settle()
-    assert bench.active() == good
-    assert bench.agent is not None
-    assert bench.agent.memory.quarantine == [bad.digest]
-    assert bench.agent.memory.outcome is Outcome.ROLLED_BACK
-
-
-def test_orderly_restarts_do_not_count_against_a_soak(bench: Bench) -> None:
-    bundle = bench.bundle("fine")
-    bench.sim.desire(bench.sim.release(1, variant(bundle)), policy={"soak_seconds": 60.0})
-    for _ in range(4):
-        agent = bench.boot()
-        assert agent.run_until(lambda a: a.memory.state is State.SOAK)
-        agent.step(0.1)
-        agent.close()
-    bench.boot()
-    bench.settle()
-    assert bench.active() == bundle.digest
-
-
-@pytest.mark.parametrize("state", ORDER[:-1])
-def test_a_crash_in_every_state_ends_in_the_desired_bundle(bench: Bench, state: str) -> None:
-    good = bench.install("fine", 1)
-    new = bench.bundle("new")
-    bench.sim.desire(bench.sim.release(2, variant(new)))
-    agent = bench.agent
-    assert agent is not None
-    assert agent.run_until(lambda a: a.memory.state.value == state)
-    bench.crash()
-    bench.boot()
-    assert bench.active() in (good, new.digest)
-    bench.settle()
-    assert bench.active() == new.digest
-
-
-@pytest.mark.parametrize("state", ["rollback", "quarantine"])
-def test_a_crash_while_going_back_ends_in_the_good_bundle(bench: Bench, state: str) -> None:
-    good = bench.install("fine", 1)
-    bad = bench.bundle("wont-answer")
-    bench.sim.desire(bench.sim.release(2, variant(bad)))
-    agent = bench.agent
-    assert agent is not None
-    assert agent.run_until(lambda a: a.memory.state.value == state)
-    for _ in range(3):
-        bench.crash()
-        bench.boot()
-    bench.settle()
-    assert bench.active() == good
-    assert bench.agent is not None
-    assert bench.agent.memory.quarantine == [bad.digest]
-
-
-def test_a_lost_journal_keeps_the_active_bundle(bench: Bench) -> None:
-    good = bench.install("fine", 1)
-    bench.crash()
-    bench.home.journal.write_bytes(b"\x00garbage\n" * 100)
-    agent = bench.boot()
-    assert agent.memory.good is not None
-    assert (bench.active(), agent.memory.good.bundle) == (good, good)
-    bench.settle()
-    assert bench.active() == good
-
-
 def test_statistics_leave_the_spool_once_they_were_sent(bench: Bench) -> None:
     digest = bench.install("fine", 1)
     agent = bench.agent
@@ -519,28 +346,3 @@ def test_statistics_leave_the_spool_once_they_were_sent(bench: Bench) -> None:
     bench.link.connected = True
     assert bench.until(lambda: not bench.spool.rows, 50)
     assert len(bench.link.stats) == 30
-
-
-def test_a_higher_generation_is_an_order_to_try_again(bench: Bench) -> None:
-    bench.device.heat = 99.0
-    ref = bench.sim.release(1, variant(bench.bundle("fine"), needs_memory_bytes=2**40))
-    bench.sim.desire(ref, rollout="r-1")
-    agent = bench.settle()
-    assert agent.memory.outcome is Outcome.REFUSED
-    bench.device.memory_bytes, bench.device.heat = 2**41, 40.0
-    bench.sim.desire(ref, rollout="r-1")
-    bench.settle()
-    assert agent.memory.outcome is Outcome.COMMITTED
-
-
-def test_a_renewed_document_of_the_same_generation_tries_nothing_again(bench: Bench) -> None:
-    ref = bench.sim.release(1, variant(bench.bundle("gate-bad")))
-    bench.sim.desire(ref, rollout="r-1")
-    agent = bench.settle()
-    asked = bench.sim.requests.count(f"/v1/releases/{ref.digest}")
-    bench.sim.generation -= 1
-    bench.sim.desire(ref, rollout="r-1", issued_at=NOW + 50.0, expires_at=NOW + 1e6)
-    assert bench.until(lambda: agent.memory.time == NOW + 50.0)
-    bench.rest(20)
-    assert bench.sim.requests.count(f"/v1/releases/{ref.digest}") == asked
-    assert agent.memory.outcome is Outcome.REFUSED
