@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from edgeward._version import __version__
-from edgeward.errors import EdgewardError
+from edgeward.errors import EdgewardError, MissingError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "compile": (
@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show what is installed and what is missing.",
     ),
 }
+EXTRAS = {"agent": "agent,onnx", "fleet": "control", "release": "control", "serve": "serve,onnx"}
 INTERRUPTED = 130
 
 
@@ -50,6 +51,19 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb; MissingError where its extra is not installed."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(ctx.invoked_subcommand or "")
+            if extra is None or (error.name or "").startswith("edgeward"):
+                raise
+            raise MissingError(
+                f"edgeward {ctx.invoked_subcommand} needs {error.name}, which is not installed",
+                next=f"pip install 'edgeward[{extra}]'",
+            ) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs' one-line helps from the table, importing nothing."""
