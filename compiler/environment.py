@@ -8,7 +8,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from .canonical import digest
+from edgeward.runtimes.bundle.canonical import digest
+
 from .installed import installed_versions
 from .toolchains.toolchain import Toolchain
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .canonical import JSON, digest
+from edgeward.runtimes.bundle.canonical import JSON, digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 
 from edgeward.errors import StageError
+from edgeward.runtimes.bundle.canonical import JSON
 
 from . import deaths
-from .canonical import JSON
 from .environment import own_environment
 from .file_lock import FileLock
 from .limits import Limits

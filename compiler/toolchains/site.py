@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..canonical import digest
+from edgeward.runtimes.bundle.canonical import digest
+
 from .interpreters import Interpreter, find_interpreter
 from .lock import Lock, read_lock, torch_version
 from .registry import lock_path

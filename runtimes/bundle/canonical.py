@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from edgeward.errors import ManifestError
 
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 MAX_DEPTH = 64
 
 
 def canonical_bytes(document: Any) -> bytes:
     """Return the UTF-8 bytes with sorted keys and no white space (after RFC 8785).
 
-    Raises ValueError on NaN and infinities, which JSON does not have.
+    Raises ValueError on NaN and infinities, which JSON does not have, TypeError on keys that are
+    not strings: `1` and `"1"` would meet.
     """
+    _refuse_odd_keys(document)
     text = json.dumps(
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -49,6 +53,17 @@ def parse(data: bytes, what: str = "document") -> dict[str, Any]:
     if _depth(document) > MAX_DEPTH:
         raise ManifestError(f"The {what} is not JSON", why=f"nested deeper than {MAX_DEPTH}")
     return document
+
+
+def _refuse_odd_keys(document: Any) -> None:
+    if isinstance(document, Mapping):
+        for key, item in document.items():
+            if not isinstance(key, str):
+                raise TypeError(f"a key that is not a string: {key!r}")
+            _refuse_odd_keys(item)
+    elif isinstance(document, (list, tuple)):
+        for item in document:
+            _refuse_odd_keys(item)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

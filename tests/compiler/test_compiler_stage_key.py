@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeward.compiler.canonical import canonical_json
 from edgeward.compiler.stage import StageInput, StageSpec, stage_key
+from edgeward.runtimes.bundle.canonical import canonical_bytes
 
 json_values = st.recursive(
     st.none()
@@ -51,7 +51,7 @@ def test_the_order_of_parameters_and_inputs_does_not_matter(given_params):
 
 @given(params, params)
 def test_other_parameters_make_another_key(one, other):
-    same = canonical_json(one) == canonical_json(other)
+    same = canonical_bytes(one) == canonical_bytes(other)
     keys = {stage_key(replace(SPEC, params=p), "t") for p in (one, other)}
     assert (len(keys) == 1) == same
 
