@@ -134,7 +134,7 @@ def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
     return StageSpec(
         name="reference",
         call="edgeward.compiler.reference:reference",
-        version=1,
+        version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={
             "golden_names": list(texts.golden),
@@ -151,7 +151,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
     return StageSpec(
         name="verify",
         call="edgeward.compiler.verify:verify",
-        version=1,
+        version=2,
         inputs={
             "model": artifact.model,
             "assets": artifact.results[0].as_input("assets"),

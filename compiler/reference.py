@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeward.errors import SourceError
 from edgeward.runtimes.proof.golden import GoldenCases, write_cases
 from edgeward.runtimes.tasks.embedding import prepare_texts
 from edgeward.runtimes.tasks.pooling import Pipeline, read_pipeline
@@ -35,6 +36,11 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     names, texts = params["golden_names"], [_grown(t, limit) for t in params["golden_texts"]]
     context.progress(0.2, "golden inputs")
     rows = [original.embed([text]) for text in texts]
+    if not all(np.isfinite(vectors).all() for vectors, _ in rows):
+        raise SourceError(
+            f"{folder} gives vectors that are not finite",
+            why="its weights hold NaN or infinities, or it overflows in float32",
+        )
     cases = GoldenCases(
         tuple(texts),
         np.concatenate([vectors for vectors, _ in rows]),

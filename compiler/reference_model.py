@@ -22,9 +22,16 @@ def load_model(folder: Path) -> Any:
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise SourceError(f"{folder} cannot be loaded", why=_first_line(error)) from error
+    if info["mismatched_keys"]:
+        name, stored, wanted = sorted(info["mismatched_keys"])[0]
+        raise SourceError(
+            f"{folder} has weights of other shapes than its config.json says",
+            why=f"{name} is {tuple(stored)}, not {tuple(wanted)}",
+        )
     missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
     if missing:
         raise SourceError(
@@ -36,7 +43,11 @@ def load_model(folder: Path) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def load_tokenizer(folder: Path) -> Any:
-    """Load the original tokenizer; UnsupportedError where it has no fast form to package."""
+    """Load the original tokenizer; UnsupportedError where it has no fast form to package.
+
+    It pads on the right whatever its settings say: an encoder with absolute positions gives a text
+    padded on the left another vector than the text alone.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -45,6 +56,7 @@ def load_tokenizer(folder: Path) -> Any:
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise SourceError(f"{folder} has no tokenizer", why=_first_line(error)) from error
+    tokenizer.padding_side = "right"
     if not tokenizer.is_fast:
         raise UnsupportedError(
             f"{type(tokenizer).__name__} has no fast form", why="a bundle carries tokenizer.json"

@@ -49,7 +49,7 @@ def _export(job: Job) -> StageSpec:
     return StageSpec(
         name="export",
         call=f"{_WORKER}:export",
-        version=1,
+        version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={"opset": _opset(job.profile), "task": source.task, "files": list(source.files)},
         toolchain=toolchain(),

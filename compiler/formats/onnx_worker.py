@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,12 +124,23 @@ def _save(program: Any, path: Path) -> None:
 
 
 def _copy_assets(folder: Path, assets: Path, names: list[str], tokenizer: Any) -> None:
-    """Copy the model's own files as they are; a missing tokenizer.json is made from the rest."""
+    """Copy the model's own files as they are.
+
+    A tokenizer.json that is missing, or that transformers reads in its own way (some classes put a
+    normaliser of their own in its place), is written as transformers has it.
+    """
     for name in names:
         (assets / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, assets / name)
-    if "tokenizer.json" not in names:
-        tokenizer.backend_tokenizer.save(str(assets / "tokenizer.json"))
+    packaged, backend = assets / "tokenizer.json", tokenizer.backend_tokenizer
+    if not packaged.is_file() or _steps(packaged.read_text("utf-8")) != _steps(backend.to_str()):
+        backend.save(str(packaged))
+
+
+def _steps(tokenizer: str) -> Any:
+    """What a tokenizer.json does to a text; padding and truncation are set by who runs it."""
+    document = json.loads(tokenizer)
+    return {**document, "padding": None, "truncation": None}
 
 
 def _drop_stale_shapes(model: Any) -> None:

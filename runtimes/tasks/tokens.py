@@ -45,22 +45,23 @@ class Encoded:
 
 
 class TextTokenizer:
-    """Pads to the longest text of a batch and truncates to the model's limit."""
+    """Pads to the longest text of a batch and truncates to the model's limit.
+
+    It pads on the right whatever the model's settings say: with absolute positions a text padded
+    on the left would get another vector than the text alone.
+    """
 
     def __init__(self, folder: Path, max_tokens: int | None = None) -> None:
         self._tokenizer = _load(folder / "tokenizer.json")
         settings, config = _settings(folder), _object(folder / "config.json")
         self.max_tokens = token_limit(folder, max_tokens)
-        side = settings.get("padding_side", "right")
         token = _token_text(settings.get("pad_token")) or _DEFAULT_PADDING
         pad_id = self._tokenizer.token_to_id(token)
         if pad_id is None:
             declared = config.get("pad_token_id")
             pad_id = declared if isinstance(declared, int) and declared >= 0 else 0
         self._pad_id = int(pad_id)
-        self._tokenizer.enable_padding(
-            direction="left" if side == "left" else "right", pad_id=pad_id, pad_token=token
-        )
+        self._tokenizer.enable_padding(direction="right", pad_id=pad_id, pad_token=token)
         if self.max_tokens:
             self._tokenizer.enable_truncation(self.max_tokens)
         else:
