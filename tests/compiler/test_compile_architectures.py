@@ -92,7 +92,7 @@ def test_sentence_vectors_as_the_models_files_say(
     encoders: Path, tmp_path: Path, name: str
 ) -> None:
     (made,) = compiled(encoders / name, tmp_path)
-    cases = read_cases(made.bundle.path / "golden")
+    cases = read_cases(made.bundle.path)
     assert cases.vectors.shape[1] == POOLED[name]
     with load(made.bundle) as session:
         np.testing.assert_allclose(session.embed(cases.texts), cases.vectors, atol=1e-4)

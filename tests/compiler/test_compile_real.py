@@ -109,7 +109,7 @@ def test_the_jetsons_bundle_ran_in_the_jetsons_engine(
 def test_a_bundle_embeds_as_the_original(both: tuple[Desk, list[dict[str, Any]]]) -> None:
     _, rows = both
     with load(rows[0]["path"]) as exact, load(rows[1]["path"]) as quantised:
-        cases = read_cases(exact.bundle.path / "golden")
+        cases = read_cases(exact.bundle.path)
         np.testing.assert_allclose(exact.embed(cases.texts), cases.vectors, atol=1e-4)
         cosine = (exact.embed(TEXTS) * quantised.embed(TEXTS)).sum(axis=1)
         assert (cosine > 0.95).all()
