@@ -23,6 +23,7 @@ from .manifest import (
     manifest_digest,
     validate,
 )
+from .paths import MAX_PATH
 from .replace import set_aside
 
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -168,20 +169,29 @@ def _refuse_unlisted(root: Path, manifest: Manifest) -> None:
     for name in _walk(root):
         if name not in listed:
             raise IntegrityError(
-                f"{name} is in the bundle but not in its manifest",
+                f"{name[:MAX_PATH]} is in the bundle but not in its manifest",
                 why="something was added after it was made",
             )
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(root, onerror=_cannot_list):
-        relative = Path(folder).relative_to(root)
-        for name in folders:
-            if (Path(folder) / name).is_symlink():
-                raise UnsafePathError(f"{relative / name} is a symbolic link")
-        for name in files:
-            yield (relative / name).as_posix()
+    """A loop, not a recursion: folders may be nested deeper than Python's stack."""
+    waiting = [""]
+    while waiting:
+        for entry in _entries(root, waiting.pop()):
+            name = Path(entry.path).relative_to(root).as_posix()
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            elif entry.is_symlink():
+                raise UnsafePathError(f"{name} is a symbolic link", why=f"in {root}")
+            else:
+                yield name
 
 
-def _cannot_list(error: OSError) -> None:
-    raise IntegrityError(f"{error.filename} cannot be listed", why=error.strerror or "")
+def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root / folder) as entries:
+            return list(entries)
+    except OSError as error:
+        where = f"{(folder or str(root))[:200]} cannot be listed"
+        raise IntegrityError(where, why=error.strerror or "") from None

@@ -75,7 +75,7 @@ def writing_bundle(destination: Path) -> Iterator[BundleWriter]:
     what a killed one left beside it. Raises BundleError where the disk is full or the folder
     cannot be written, UsageError where something stands there that is not a bundle.
     """
-    place = Path(os.path.realpath(destination))
+    place = _place_of(destination)
     try:
         heal(place)
         _refuse_other_things(place)
@@ -87,6 +87,16 @@ def writing_bundle(destination: Path) -> Iterator[BundleWriter]:
             replace_folder(temporary, place)
     except OSError as error:
         raise _unwritable(destination, error) from error
+
+
+def _place_of(destination: Path) -> Path:
+    try:
+        place = Path(os.path.realpath(destination))
+    except ValueError as error:
+        raise UsageError(f"No folder can be named {str(destination)!r}", why=str(error)) from None
+    if not place.name:
+        raise UsageError(f"{place} is not a bundle's place", next="name a folder below it")
+    return place
 
 
 def _refuse_unsafe(name: str) -> None:

@@ -39,6 +39,12 @@ class OnnxRuntimeSession:
             ) from error
         self.inputs = [item.name for item in self._session.get_inputs()]
         self.outputs = [item.name for item in self._session.get_outputs()]
+        self._symbolic = [
+            (item.name, position, axis)
+            for item in self._session.get_inputs()
+            for position, axis in enumerate(item.shape)
+            if isinstance(axis, str)
+        ]
         self.ref = EngineRef(
             name="onnxruntime",
             version=module.__version__,
@@ -52,15 +58,29 @@ class OnnxRuntimeSession:
             raise UsageError(
                 "run() takes a dictionary of arrays", why=f"got {type(inputs).__name__}"
             )
-        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        arrays = {name: _array(name, value) for name, value in inputs.items()}
+        self._refuse_disagreeing(arrays)
         try:
             results = self._session.run(self.outputs, arrays)
         except Exception as error:
             reason = _first_line(error)
-            if "INVALID_ARGUMENT" in reason or isinstance(error, (ValueError, TypeError)):
+            if isinstance(error, (ValueError, TypeError)) or _is_refusal(reason):
                 raise UsageError("The inputs do not fit the model", why=reason) from error
             raise EngineError("ONNX Runtime failed while running", why=reason) from error
         return dict(zip(self.outputs, results, strict=True))
+
+    def _refuse_disagreeing(self, arrays: Mapping[str, Tensor]) -> None:
+        """Two lengths of one symbolic dimension: a kernel would fail on them or broadcast."""
+        lengths: dict[str, int] = {}
+        for name, position, axis in self._symbolic:
+            shape = arrays[name].shape if name in arrays else ()
+            if position >= len(shape):
+                continue
+            length = shape[position]
+            first = lengths.setdefault(axis, length)
+            if first != length:
+                why = f"the dimension {axis} is {first} in one input and {length} in {name}"
+                raise UsageError("The inputs do not fit together", why=why)
 
 
 def open_model(path: Path, options: EngineOptions) -> OnnxRuntimeSession:
@@ -72,6 +92,19 @@ def open_model(path: Path, options: EngineOptions) -> OnnxRuntimeSession:
             "ONNX Runtime is not installed", why=str(error), next="pip install 'edgeward[onnx]'"
         ) from None
     return OnnxRuntimeSession(module, path, options)
+
+
+def _array(name: str, value: object) -> Tensor:
+    """The engine reads bytes in the machine's order, whatever order an array says."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise UsageError("The inputs do not fit the model", why=f"{name}: {error}") from None
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _is_refusal(reason: str) -> bool:
+    return "INVALID_ARGUMENT" in reason or "can't be converted to MLDataType" in reason
 
 
 def _first_line(error: Exception) -> str:

@@ -95,7 +95,7 @@ def _prefix(pipeline: Pipeline, prompt: str | None) -> str:
     name = prompt if prompt is not None else pipeline.default_prompt
     if name is None:
         return ""
-    if name not in prompts:
+    if not isinstance(name, str) or name not in prompts:
         known = ", ".join(sorted(prompts)) or "none"
         raise UsageError(f"The model has no prompt {name!r}", why=f"known: {known}")
     return prompts[name]

@@ -16,6 +16,7 @@ from .pooling import read_json
 
 _DEFAULT_PADDING = "[PAD]"
 _UNLIMITED = 10**6
+_LARGEST_ID = 2**31 - 1
 _POSITIONS_AFTER_PADDING = {
     "camembert",
     "data2vec-text",
@@ -59,7 +60,8 @@ class TextTokenizer:
         pad_id = self._tokenizer.token_to_id(token)
         if pad_id is None:
             declared = config.get("pad_token_id")
-            pad_id = declared if isinstance(declared, int) and declared >= 0 else 0
+            is_id = isinstance(declared, int) and 0 <= declared <= _LARGEST_ID
+            pad_id = declared if is_id else 0
         self._pad_id = int(pad_id)
         self._tokenizer.enable_padding(direction="right", pad_id=pad_id, pad_token=token)
         if self.max_tokens:
