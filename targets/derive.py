@@ -127,6 +127,8 @@ def _match(fingerprint: Fingerprint) -> dict[str, object]:
     board = fingerprint.device_tree_model
     return {
         "device_tree": [board[:100].strip()] if board else [],
-        "cpu_flags": [flag for flag in fingerprint.cpu_flags if WORD.fullmatch(flag)],
+        "cpu_flags": [
+            flag for flag in dict.fromkeys(fingerprint.cpu_flags) if WORD.fullmatch(flag)
+        ],
         "priority": OWN_PRIORITY,
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgeward.errors import ProtocolError, UnsupportedError
@@ -350,6 +350,7 @@ FINGERPRINTS = st.builds(
 
 
 @QUIET
+@example(Fingerprint("x86_64", "Linux", "6", "any", 1, 1, cpu_flags=("avx2", "avx2")), None)
 @given(FINGERPRINTS, st.none() | st.integers(1, 2**62))
 def test_any_fingerprint_makes_a_profile_that_loads(
     tmp_path: Path, here: Fingerprint, bandwidth: int | None
