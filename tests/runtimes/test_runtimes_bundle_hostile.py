@@ -115,6 +115,12 @@ def test_no_link_is_followed_listed_or_not(folder: Path, damage: Callable[[Path]
     refusal(folder, UnsafePathError, "symbolic link")
 
 
+def test_a_link_in_the_manifests_place_is_not_followed(folder: Path) -> None:
+    (folder / MANIFEST_NAME).rename(folder.parent / "moved")
+    (folder / MANIFEST_NAME).symlink_to("../moved")
+    refusal(folder, ManifestError, "cannot be read")
+
+
 def test_a_hard_link_is_judged_by_its_content(folder: Path) -> None:
     outside = folder.parent / "outside"
     os.link(folder / MODEL, outside)

@@ -100,7 +100,7 @@ def test_odd_settings_of_a_model_change_no_vector(
     tiny_bundle: Bundle, session: Session, tmp_path: Path, name: str, text: bytes
 ) -> None:
     folder = copy_of(tiny_bundle, tmp_path / "odd")
-    replace_file(folder, "tokenizer_config.json", b"{}")
+    replace_file(folder, "tokenizer_config.json", b'{"pad_token": "nowhere"}')
     replace_file(folder, name, text)
     texts = ["gate", "where is gate b12"]
     np.testing.assert_allclose(
