@@ -22,7 +22,7 @@ demo: setup
 	@$(BIN)/python examples/demo
 
 test: lint types
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --dist loadfile
 
 check: lint types
 	@$(BIN)/python -m pytest -m "not slow"

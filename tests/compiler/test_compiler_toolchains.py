@@ -177,7 +177,7 @@ def break_base(low, high):
         break_marker_digest,
         break_package,
         break_link,
-        break_base,
+        pytest.param(break_base, marks=pytest.mark.slow),
     ],
 )
 def test_a_broken_one_says_so_and_is_made_again(cache, damage):

@@ -198,6 +198,7 @@ def storm(kiosk: Kiosk, kills: int, seed: int) -> None:
     assert not list((kiosk.home.blobs / "partial").iterdir())
 
 
+@pytest.mark.slow
 def test_a_small_storm_of_kills(kiosk: Kiosk) -> None:
     storm(kiosk, 4, seed=1)
 
