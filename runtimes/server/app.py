@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ _CLIENT_LEFT = 499
 def make_app(session: Session) -> Starlette:
     """Return the application that serves one session."""
     app = Starlette(
-        exception_handlers={HTTPException: _http_refusal},
+        exception_handlers={HTTPException: _http_refusal, Exception: _failure},
         routes=[
             Route("/healthz", _health),
             Route("/metrics", _metrics),
@@ -106,14 +107,20 @@ async def _body(request: Request) -> bytes:
 
 async def _http_refusal(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
-        return _refusal("the server failed", 500)
-    return _refusal(f"{error.detail}: {request.method} {request.url.path}", error.status_code)
+        return await _failure(request, error)
+    message = f"{error.detail}: {request.method} {request.url.path}"
+    return _refusal(message, error.status_code, error.headers)
+
+
+async def _failure(_request: Request, _error: Exception) -> Response:
+    return _refusal("the server failed, its log says why", 500)
 
 
 def _encode(row: Any, encoding: str) -> Any:
     return base64.b64encode(row.tobytes()).decode() if encoding == "base64" else row.tolist()
 
 
-def _refusal(message: str, status: int) -> Response:
+def _refusal(message: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
     kind = "invalid_request_error" if status < 500 else "server_error"
-    return JSONResponse({"error": {"message": message, "type": kind}}, status_code=status)
+    body = {"error": {"message": message, "type": kind}}
+    return JSONResponse(body, status_code=status, headers=headers)
