@@ -39,6 +39,7 @@ class Spool:
         Rows that hold no delta are removed: nobody could ever take them.
         """
         with self._connection() as connection:
+            connection.text_factory = bytes
             rows = connection.execute(
                 "SELECT id, delta FROM deltas ORDER BY id LIMIT ?", (limit,)
             ).fetchall()
@@ -75,8 +76,9 @@ class Spool:
 
 
 def _delta(text: object) -> dict[str, Any] | None:
+    """Rows are read as bytes: one that is not UTF-8 would hide all others."""
     try:
-        delta = json.loads(text) if isinstance(text, str) else None
+        delta = json.loads(text) if isinstance(text, bytes) else None
     except (ValueError, RecursionError):
         return None
     return delta if isinstance(delta, dict) else None
