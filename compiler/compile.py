@@ -17,7 +17,7 @@ from .cache_dir import cache_root
 from .formats.base import Artifact, Format, Job
 from .formats.registry import format_module
 from .limits import Limits
-from .package import Proved, bundle_name, package
+from .package import Proved, bundle_name, check_place, package
 from .progress import NullReporter
 from .recipe import recipe_for
 from .source import Source, open_source
@@ -27,6 +27,7 @@ from .timing import timed_stage
 from .toolchains.manager import Toolchains
 
 DEFAULT_PRECISION = "default"
+_EXACT = "fp32"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BENCHMARK_TEXT = (
     "The ferry to the northern islands leaves from the second pier at a quarter past seven, "
@@ -72,6 +73,9 @@ def plan_jobs(request: CompileRequest) -> tuple[Source, list[Job]]:
         for precision in request.precisions
     ]
     unique = {(job.profile.name, job.recipe.precision): job for job in jobs}
+    name = model_name(request, source)
+    for job in unique.values():
+        check_place(request.output / bundle_name(name, job))
     return source, list(unique.values())
 
 
@@ -90,7 +94,7 @@ def compile_model(
             f"{source.architecture}, {source.weight_bytes / 2**20:.1f} MiB of weights, "
             f"sha256 {source.weights_sha256[:8]}…"
         )
-    name, texts = _name(request, source), proof_texts(request.evaluation)
+    name, texts = model_name(request, source), proof_texts(request.evaluation)
     toolchains = Toolchains(torch_build=request.torch_build)
     with StageRunner(
         toolchains, cache_root(), reporter, limits=request.limits, threads=1
@@ -184,10 +188,11 @@ def _refuse_failure(proved: Proved, request: CompileRequest) -> None:
     job = proved.job
     short = ", ".join(_words(check) for check in proved.failures)
     again = f"edgeward compile {request.model} --target {job.profile.name}"
+    exact = "" if job.recipe.precision == _EXACT else f"--precision {_EXACT}, or "
     raise ProofError(
         f"proof failed for {job.recipe.precision} on {job.profile.name}: {short}",
         why="the artifact departs from the float32 original by more than its recipe allows",
-        next=f"{again} --precision fp32, or --accept-degraded (recorded in the manifest)",
+        next=f"{again} {exact}--accept-degraded (recorded in the manifest)",
     )
 
 
@@ -196,7 +201,8 @@ def _words(check: Check) -> str:
     return f"{check.metric} {check.value:.6g} is {side} {check.bound:g}"
 
 
-def _name(request: CompileRequest, source: Source) -> str:
+def model_name(request: CompileRequest, source: Source) -> str:
+    """Return the name that the bundles begin with; UsageError where it cannot name one."""
     name = request.name or source.id.rsplit("/", 1)[-1]
     if not _NAME.fullmatch(name):
         raise UsageError(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from edgeward.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +14,11 @@ class Limits:
 
     seconds: float | None = None
     memory_bytes: int | None = None
+
+
+def limits_of(seconds: float | None, memory_gib: float | None) -> Limits:
+    """Return the limits that a user asked for; UsageError for what is no positive number."""
+    for name, value in (("time", seconds), ("memory", memory_gib)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(f"A {name} limit of {value} is none")
+    return Limits(seconds, None if memory_gib is None else int(memory_gib * 2**30))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def bundle_name(name: str, job: Job) -> str:
 def package(proved: Proved, name: str, texts: ProofTexts, destination: Path) -> tuple[Bundle, bool]:
     """Write the bundle, or return the one that stands there already made of the same stages.
 
-    The flag says whether it was there. Raises UsageError where something else stands there.
+    The flag says whether it was there.
     """
     existing = _existing(destination)
     document = _document(proved, name, texts)
@@ -73,15 +74,31 @@ def package(proved: Proved, name: str, texts: ProofTexts, destination: Path) -> 
     return open_bundle(destination, check="sizes"), False
 
 
-def _existing(destination: Path) -> Bundle | None:
-    if not destination.exists():
-        return None
-    if not (destination / MANIFEST_NAME).is_file() and any(destination.iterdir()):
+def check_place(destination: Path) -> None:
+    """Refuse, before any work, a place that a bundle cannot take; raises UsageError."""
+    problem = _problem_with(destination)
+    if problem:
         raise UsageError(
-            f"{destination} is there and is not a bundle",
-            why="it would be replaced",
+            f"No bundle can be written to {destination}",
+            why=problem,
             next="edgeward compile … -o ANOTHER_FOLDER",
         )
+
+
+def _problem_with(destination: Path) -> str:
+    above = next(place for place in destination.absolute().parents if place.exists())
+    if not above.is_dir():
+        return f"{above} is a file"
+    if not os.access(above, os.W_OK):
+        return f"{above} cannot be written"
+    if not destination.exists() or (destination / MANIFEST_NAME).is_file():
+        return ""
+    if not destination.is_dir() or any(destination.iterdir()):
+        return "what is there is not a bundle, and would be replaced"
+    return ""
+
+
+def _existing(destination: Path) -> Bundle | None:
     try:
         return open_bundle(destination)
     except Exception:  # noqa: BLE001  whatever is wrong with it, a whole one takes its place

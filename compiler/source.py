@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,18 +68,22 @@ def open_source(model: str, *, revision: str | None = None, task: str | None = N
             f"No model at {model}",
             why="there is no such folder, and it is not a hub id such as owner/name",
         )
-    snapshot, commit = _download(model, revision)
-    return read_source(snapshot, model, commit, task)
+    snapshot = _download(model, revision, ["config.json"])
+    config = _read_config(snapshot)
+    task_of(*_architecture(config, snapshot), task)
+    snapshot = _download(model, snapshot.name, _FETCHED)
+    return read_source(snapshot, model, snapshot.name, task)
 
 
 def read_source(folder: Path, name: str, revision: str, task: str | None = None) -> Source:
     """Check a model folder: configuration first, then the weights' headers, then digests."""
     config = _read_config(folder)
-    architecture, model_type = _architecture(config, folder)
+    model_type, architecture = _architecture(config, folder)
     chosen = task_of(model_type, architecture, task)
     weights = _weights(folder)
     travelling = [name for name in _TRAVELLING if (folder / name).is_file()]
     files = sorted({*travelling, *required_files(folder)})
+    _refuse_links_out(folder, files)
     if not any(name in files for name in ("tokenizer.json", *_TOKENIZER_FILES[4:])):
         raise SourceError(
             f"{folder} has no tokenizer", why="expected tokenizer.json or a vocabulary"
@@ -103,10 +108,11 @@ def _looks_like_a_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
 
 
-def _download(model: str, revision: str | None) -> tuple[Path, str]:
+def _download(model: str, revision: str | None, patterns: list[str]) -> Path:
+    """Return the snapshot's folder, named by its commit, with the files that match."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise MissingError(
             f"{model} is not a folder, and the hub's client is not installed",
@@ -114,14 +120,14 @@ def _download(model: str, revision: str | None) -> tuple[Path, str]:
             next="pip install 'edgeward[hub]'",
         ) from None
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=_FETCHED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # noqa: BLE001  a hub's nonsense makes its client raise anything
+        words = str(error).strip().splitlines() or [type(error).__name__]
         raise SourceError(
             f"{model} is not a local folder and could not be downloaded",
-            why=str(error).strip().splitlines()[0][:300],
+            why=words[0][:300],
             next=f"check the name and the network, or: edgeward compile ./{Path(model).name}",
         ) from None
-    return folder, folder.name
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -153,11 +159,29 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, str]:
+    """Return the model type and the class's name."""
     model_type, listed = config.get("model_type"), config.get("architectures")
     if not isinstance(model_type, str) or not model_type:
         raise SourceError(f"{folder}/config.json names no model_type")
-    first = listed[0] if isinstance(listed, list) and listed else model_type
-    return str(first)[:200], model_type
+    first = listed[0] if isinstance(listed, list) and listed else ""
+    return model_type, str(first)[:200] or model_type
+
+
+def _refuse_links_out(folder: Path, names: Iterable[str]) -> None:
+    """These files are shipped as they are: a link must not bring in what lies elsewhere.
+
+    The hub's cache links each snapshot's files to `blobs/` beside `snapshots/`.
+    """
+    home = folder.resolve()
+    allowed = (home, home.parent.parent / "blobs")
+    for name in names:
+        target = (folder / name).resolve()
+        if not any(target.is_relative_to(place) for place in allowed):
+            raise SourceError(
+                f"{folder / name} is a link that leads out of the model",
+                why=f"it would be shipped with the bundle: {target}",
+                next="put the file itself in its place",
+            )
 
 
 def _weights(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeward.errors import UsageError
 
+LEAST_TEXTS = 3
 MAX_TEXTS = 4096
 MAX_BYTES = 32 << 20
 
@@ -45,13 +46,17 @@ def _read(path: Path) -> tuple[str, ...]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
-        lines = path.read_text(encoding="utf-8").splitlines()
-        texts = [_text(line) for line in lines if line.strip()] if lines else []
-    except (OSError, ValueError) as error:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        texts = [_text(line.rstrip("\r")) for line in lines if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as texts", why=str(error)[:300]) from None
-    if len(texts) < 2:
-        raise UsageError(f"{path} holds {len(texts)} texts", why="a proof needs at least 2")
-    return tuple(texts[:MAX_TEXTS])
+    kept = tuple(texts[:MAX_TEXTS])
+    if len(set(kept)) < LEAST_TEXTS:
+        raise UsageError(
+            f"{path} holds {len(set(kept))} different texts",
+            why=f"a proof needs at least {LEAST_TEXTS}",
+        )
+    return kept
 
 
 def _text(line: str) -> str:
@@ -60,4 +65,5 @@ def _text(line: str) -> str:
     text = json.loads(line).get("text")
     if not isinstance(text, str):
         raise ValueError('a JSON line without a "text"')
+    text.encode()
     return text

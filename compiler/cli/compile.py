@@ -69,8 +69,13 @@ def compile_command(
     quiet: bool,
 ) -> None:
     """Compile MODEL, a folder or a hub id, for one or more targets, and prove each bundle."""
-    from edgeward.compiler.compile import CompileRequest, compile_model, plan_jobs
-    from edgeward.compiler.limits import Limits
+    from edgeward.compiler.compile import (
+        CompileRequest,
+        compile_model,
+        model_name,
+        plan_jobs,
+    )
+    from edgeward.compiler.limits import limits_of
     from edgeward.compiler.progress import reporter_for
     from edgeward.compiler.rows import (
         COMPILED_COLUMNS,
@@ -91,12 +96,12 @@ def compile_command(
         task=task,
         evaluation=eval_data,
         accept_degraded=accept_degraded,
-        limits=Limits(max_seconds, int(max_memory_gib * 2**30) if max_memory_gib else None),
+        limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,
     )
     if dry_run:
         source, jobs = plan_jobs(request)
-        rows = [planned_row(name or source.id, job) for job in jobs]
+        rows = [planned_row(model_name(request, source), job) for job in jobs]
         print_rows(rows, PLANNED_COLUMNS, form)
         return
     with reporter_for(sys.stderr, quiet) as reporter:

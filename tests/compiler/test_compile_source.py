@@ -10,21 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from model_folder import write_model
 from safetensors.numpy import save_file
 
 from edgeward.compiler.compile import CompileRequest, plan_jobs
-from edgeward.compiler.source import Source, open_source
+from edgeward.compiler.source import open_source
 from edgeward.errors import EdgewardError, SourceError, UnsupportedError, UsageError
-
-CONFIG = {"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 8}
-
-
-def write_model(folder: Path, **config: object) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
-    (folder / "tokenizer.json").write_text("{}")
-    save_file({"w": np.ones((4, 4), np.float32)}, folder / "model.safetensors")
-    return folder
 
 
 @pytest.fixture
@@ -46,39 +37,6 @@ def test_another_tokenizer_is_another_source(model: Path) -> None:
     before = open_source(str(model)).digest
     (model / "tokenizer.json").write_text('{"other": 1}')
     assert open_source(str(model)).digest != before
-
-
-def test_a_hub_id_resolves_from_the_hubs_cache(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = from_hub(model, tmp_path, monkeypatch)
-    assert (source.id, source.revision) == ("org/tiny", "0123abcd" * 5)
-    assert source.digest == open_source(str(model)).digest
-
-
-def from_hub(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    repository = tmp_path / "hub" / "models--org--tiny"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0123abcd" * 5)
-    (repository / "snapshots").mkdir()
-    (repository / "snapshots" / ("0123abcd" * 5)).symlink_to(model)
-    import huggingface_hub.constants as hub
-
-    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
-    return open_source("org/tiny")
-
-
-def test_a_hub_that_cannot_be_reached_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub.constants as hub
-
-    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
-    with pytest.raises(SourceError, match="could not be downloaded") as caught:
-        open_source("org/not-here")
-    assert "edgeward compile" in caught.value.next
 
 
 Spoil = Callable[[Path], object]
