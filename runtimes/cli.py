@@ -25,7 +25,7 @@ def verify_command(bundles: tuple[Path, ...], form: str, threads: int) -> None:
     from .proof.rows import check_rows, failure_words
 
     reports = [(path, run_golden(open_bundle(path), threads=threads)) for path in bundles]
-    rows = [row for path, report in reports for row in check_rows(path.name, report)]
+    rows = [row for path, report in reports for row in check_rows(path.absolute().name, report)]
     print_rows(rows, ["bundle", "metric", "value", "bound", "passed", "engine"], form)
     failed = [failure_words(path, report) for path, report in reports if not report.passed]
     if failed:

@@ -95,19 +95,32 @@ def read_cases(folder: Path) -> GoldenCases:
             document = json.loads(file.read(_MAX_CASES_BYTES))
         texts = tuple(str(case["text"]) for case in document["cases"])
         tensors = load_file(folder / REFERENCE_NAME)
-        lengths = [int(n) for n in tensors["lengths"]]
-        ids = tensors["ids"]
-        if len(lengths) != len(texts) or min(lengths) < 0 or sum(lengths) != len(ids):
-            raise ValueError("the token ids do not match the texts")
-        if tensors["vectors"].ndim != 2 or len(tensors["vectors"]) != len(texts):
-            raise ValueError("the vectors do not match the texts")
-        if not np.isfinite(tensors["vectors"]).all():
-            raise ValueError("the vectors are not finite")
+        ids = _token_rows(tensors["ids"], tensors["lengths"], len(texts))
+        vectors = _checked_vectors(tensors["vectors"], len(texts))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise IntegrityError(f"The golden inputs of {folder} are damaged", why=str(error)) from None
-    ends = np.cumsum([0, *lengths])
-    rows = tuple(tuple(int(i) for i in ids[a:b]) for a, b in itertools.pairwise(ends))
-    return GoldenCases(texts, tensors["vectors"].astype(np.float32), rows)
+    return GoldenCases(texts, vectors, ids)
+
+
+def _token_rows(
+    ids: NDArray[np.generic], lengths: NDArray[np.generic], texts: int
+) -> tuple[tuple[int, ...], ...]:
+    if not all(part.ndim == 1 and part.dtype.kind in "iu" for part in (ids, lengths)):
+        raise ValueError("the token ids are not one row of whole numbers")
+    counts, flat = lengths.tolist(), ids.tolist()
+    if len(counts) != texts or min(counts) < 0 or sum(counts) != len(flat):
+        raise ValueError("the token ids do not match the texts")
+    ends = itertools.accumulate(counts, initial=0)
+    return tuple(tuple(flat[a:b]) for a, b in itertools.pairwise(ends))
+
+
+def _checked_vectors(vectors: NDArray[np.generic], texts: int) -> NDArray[np.float32]:
+    if vectors.ndim != 2 or len(vectors) != texts:
+        raise ValueError("the vectors do not match the texts")
+    checked = vectors.astype(np.float32)
+    if not np.isfinite(checked).all():
+        raise ValueError("the vectors are not finite")
+    return checked
 
 
 def golden_metrics(embedder: Embedder, cases: GoldenCases) -> dict[str, float]:
