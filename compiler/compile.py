@@ -101,7 +101,7 @@ def compile_model(
     ) as runner:
         for job in jobs:
             proved = _prove(job, texts, runner)
-            _refuse_failure(proved, request)
+            refuse_failure(proved, request)
             destination = request.output / bundle_name(name, job)
             with timed_stage(reporter, "package") as said:
                 bundle, cached = package(proved, name, texts, destination)
@@ -182,7 +182,8 @@ def _benchmark(job: Job, artifact: Artifact) -> StageSpec:
     )
 
 
-def _refuse_failure(proved: Proved, request: CompileRequest) -> None:
+def refuse_failure(proved: Proved, request: CompileRequest) -> None:
+    """Raise ProofError where a proof fell short and `accept_degraded` was not asked for."""
     if not proved.failures or request.accept_degraded:
         return
     job = proved.job

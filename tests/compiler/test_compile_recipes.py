@@ -1,0 +1,180 @@
+"""Recipes and their bounds, the stages that a job is made of, names, the texts of a proof."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from proved_job import PERFECT, RecordedStages, job
+
+from edgeward.compiler.compile import CompileRequest, model_name
+from edgeward.compiler.formats import onnx
+from edgeward.compiler.formats.registry import FORMATS, format_module
+from edgeward.compiler.package import bundle_name
+from edgeward.compiler.recipe import RECIPES, Bound, recipe_for
+from edgeward.compiler.stage import StageSpec, stage_key
+from edgeward.compiler.texts import LEAST_TEXTS, proof_texts
+from edgeward.errors import UnsupportedError, UsageError
+from edgeward.targets.load import load, names
+
+FIGURE = st.floats(-1e6, 1e6)
+ENTRIES = sorted(RECIPES)
+TARGETS = names()
+
+
+def test_each_recipe_stands_under_its_own_name() -> None:
+    for (form, precision), recipe in RECIPES.items():
+        assert (recipe.format, recipe.precision) == (form, precision)
+        assert precision in format_module(form).precisions()
+    assert {form for form, _ in RECIPES} == set(FORMATS)
+
+
+@pytest.mark.parametrize(("form", "precision"), ENTRIES)
+def test_a_proof_measures_everything_that_a_recipe_bounds(form: str, precision: str) -> None:
+    recipe = recipe_for(form, precision)
+    bounds = (*recipe.golden, *recipe.compile_only)
+    assert {bound.metric for bound in bounds} <= set(PERFECT)
+    assert all(bound.check(PERFECT[bound.metric]).passed for bound in bounds)
+    assert "token_ids_equal" in {bound.metric for bound in recipe.golden}
+    assert {"cosine_min", "cosine_mean"} <= {bound.metric for bound in recipe.golden}
+
+
+@given(value=FIGURE, bound=FIGURE)
+def test_a_figure_passes_on_its_side_of_the_bound_alone(value: float, bound: float) -> None:
+    least = Bound("m", bound).check(value)
+    most = Bound("m", bound, "at-most").check(value)
+    assert (least.passed, most.passed) == (value >= bound, value <= bound)
+    assert (least.value, least.bound, least.metric) == (value, bound, "m")
+
+
+@given(st.sampled_from(ENTRIES), st.floats(0, 0.5))
+def test_a_looser_precision_allows_no_less(entry: tuple[str, str], cosine: float) -> None:
+    exact = {bound.metric: bound for bound in recipe_for(entry[0], "fp32").golden}
+    for bound in recipe_for(*entry).golden:
+        assert exact[bound.metric].bound >= bound.bound
+        if bound.metric == "cosine_min":
+            assert not bound.check(cosine).passed
+
+
+@pytest.mark.parametrize(("form", "precision"), [("onnx", "int3"), ("gif", "fp32"), ("", "")])
+def test_an_unknown_recipe_names_those_that_are(form: str, precision: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe_for(form, precision)
+    assert ("fp32, int8-dynamic" if form == "onnx" else "no format") in caught.value.why
+
+
+def stages(tmp_path: Path, **settings: str) -> list[StageSpec]:
+    recorded = RecordedStages(tmp_path / "-".join(settings.values()))
+    onnx.build(job(**settings), recorded)
+    return recorded.specs
+
+
+def test_precisions_and_targets_share_one_export(tmp_path: Path) -> None:
+    plain = stages(tmp_path, precision="fp32")
+    quantised = stages(tmp_path, precision="int8-dynamic")
+    jetson = stages(tmp_path, precision="fp32", target="jetson-orin-nano")
+    assert [spec.name for spec in plain] == ["export"]
+    assert [spec.name for spec in quantised] == ["export", "quantise"]
+    keys = {stage_key(specs[0], "t") for specs in (plain, quantised, jetson)}
+    assert len(keys) == 1
+    other = stages(tmp_path, precision="fp32", digest="another")
+    assert stage_key(other[0], "t") not in keys
+
+
+def test_the_quantiser_reads_the_export_per_channel(tmp_path: Path) -> None:
+    _, quantise = stages(tmp_path, precision="int8-dynamic")
+    assert quantise.params == {"per_channel": True}
+    assert quantise.inputs["model"].path.name == "1-export"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_target_is_proved_in_an_engine_that_it_may_have(tmp_path: Path, target: str) -> None:
+    made = job(target, load(target).default.precision)
+    artifact = onnx.build(made, RecordedStages(tmp_path))
+    engine = next(engine for engine in made.profile.engines if engine.name == onnx.ENGINE)
+    assert engine.allows(onnx.ENGINE_TOOLCHAINS[artifact.engine_toolchain])
+    options = onnx.engine_options(made)
+    assert int(options["opset"]) <= (made.profile.limits.opset_max or onnx.OPSET)
+    assert "CPUExecutionProvider" in str(options["providers"])
+
+
+def test_a_target_without_the_engine_is_told(tmp_path: Path) -> None:
+    made = job()
+    other = replace(made, profile=replace(made.profile, engines=()))
+    with pytest.raises(UnsupportedError, match="runs no ONNX"):
+        onnx.build(other, RecordedStages(tmp_path))
+
+
+def request(name: str | None) -> CompileRequest:
+    return CompileRequest(model="m", targets=(), output=Path("build"), name=name)
+
+
+@given(st.text(max_size=120))
+def test_any_name_is_one_folder_or_refused(name: str) -> None:
+    made = job()
+    try:
+        folder = bundle_name(model_name(request(name or "."), made.source), made)
+    except UsageError as error:
+        assert "--name" in error.next
+        return
+    assert Path(folder).name == folder
+    assert not folder.startswith((".", "-"))
+    assert folder.isascii()
+    assert folder == f"{name}-kiosk-x86-fp32"
+
+
+def test_a_bundle_is_named_after_its_model() -> None:
+    assert model_name(request(None), job().source) == "tiny"
+
+
+def test_the_packaged_texts_are_hard_and_many() -> None:
+    texts = proof_texts()
+    assert "" in texts.golden.values()
+    assert any(not text.isascii() for text in texts.golden.values())
+    assert any(text.endswith("...") for text in texts.golden.values())
+    assert len(set(texts.evaluation)) == len(texts.evaluation) > 50
+
+
+LINES = st.lists(
+    st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20), max_size=8
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=LINES, end=st.sampled_from(["\n", "\r\n"]))
+def test_json_lines_come_back_as_they_were(tmp_path: Path, lines: list[str], end: str) -> None:
+    file = tmp_path / "texts.jsonl"
+    written = [json.dumps({"text": line}, ensure_ascii=False) + end for line in lines]
+    file.write_text("".join(written), encoding="utf-8", newline="")
+    if len(set(lines)) < LEAST_TEXTS:
+        with pytest.raises(UsageError, match="different texts"):
+            proof_texts(file)
+        return
+    assert proof_texts(file).evaluation == tuple(lines)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60) | st.just(b'{"text": "\\ud800"}') | st.just(b'{"a":' * 100_000))
+def test_any_file_is_texts_or_refused(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "texts"
+    file.write_bytes(data)
+    try:
+        texts = proof_texts(file)
+    except UsageError as error:
+        assert str(file) in error.what
+        return
+    assert len(texts.evaluation_sha256) == 64
+    assert len(set(texts.evaluation)) >= LEAST_TEXTS
+
+
+def test_other_texts_are_another_evaluation_set(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("a\nb\nc\n")
+    other.write_text("a\nb\nd\n")
+    assert proof_texts(one).evaluation == ("a", "b", "c")
+    assert proof_texts(one).evaluation_sha256 != proof_texts(other).evaluation_sha256
+    assert proof_texts(one).golden == proof_texts().golden
