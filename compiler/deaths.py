@@ -52,7 +52,7 @@ def out_of_memory(at: Setting) -> StageLimitError:
     return StageLimitError(
         f"{at.stage} ran out of memory: used {size_words(at.peak_bytes)}{limit}",
         why=f"{needs} {at.where}",
-        next="close other programs or raise --memory-limit, then run the same command again: "
+        next="close other programs or raise --max-memory-gib, then run the same command again: "
         "finished stages are kept",
     )
 
@@ -62,7 +62,7 @@ def too_slow(at: Setting, seconds: float) -> StageLimitError:
     return StageLimitError(
         f"{at.stage} did not end within {time_words(seconds)}",
         why=f"{_last(at)}{at.where}",
-        next="run the same command again with a higher --time-limit: finished stages are kept",
+        next="run the same command again with a higher --max-seconds: finished stages are kept",
     )
 
 
