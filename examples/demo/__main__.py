@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,17 @@ def main() -> int:
     try:
         run(began)
     except (DemoError, EdgewardError) as error:
+        console.print(f"[bold red]demo failed:[/] {error}", highlight=False)
+        return 1
+    except subprocess.CalledProcessError as error:
+        command = " ".join(map(str, error.cmd))
+        console.print(
+            f"[bold red]demo failed:[/] {command}\n"
+            "  what it said is above; once the network is there, make demo goes on from here",
+            highlight=False,
+        )
+        return 1
+    except OSError as error:
         console.print(f"[bold red]demo failed:[/] {error}", highlight=False)
         return 1
     except KeyboardInterrupt:
