@@ -158,7 +158,9 @@ def test_json_lines_come_back_as_they_were(tmp_path: Path, lines: list[str], end
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=60) | st.just(b'{"text": "\\ud800"}') | st.just(b'{"a":' * 100_000))
+@given(
+    st.binary(max_size=60) | st.just(b'a\nb\nc\n{"text": "\\ud800"}') | st.just(b'{"a":' * 100_000)
+)
 def test_any_file_is_texts_or_refused(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "texts"
     file.write_bytes(data)
@@ -173,7 +175,7 @@ def test_any_file_is_texts_or_refused(tmp_path: Path, data: bytes) -> None:
 
 def test_other_texts_are_another_evaluation_set(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    one.write_text("a\nb\nc\n")
+    one.write_bytes(b"\xef\xbb\xbfa\r\nb\r\n\r\nc\r\n")
     other.write_text("a\nb\nd\n")
     assert proof_texts(one).evaluation == ("a", "b", "c")
     assert proof_texts(one).evaluation_sha256 != proof_texts(other).evaluation_sha256
