@@ -47,7 +47,7 @@ def _read(path: Path) -> tuple[str, ...]:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
         lines = path.read_text(encoding="utf-8-sig").split("\n")
-        texts = [_text(line.rstrip("\r")) for line in lines if line.strip()]
+        texts = [_text(line) for line in lines if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as texts", why=str(error)[:300]) from None
     kept = tuple(texts[:MAX_TEXTS])
