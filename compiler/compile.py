@@ -155,7 +155,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
     return StageSpec(
         name="verify",
         call="edgeward.compiler.verify:verify",
-        version=2,
+        version=3,
         inputs={
             "model": artifact.model,
             "assets": artifact.results[0].as_input("assets"),

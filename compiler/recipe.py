@@ -55,7 +55,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         golden=(
             Bound("cosine_mean", 0.99999),
             Bound("cosine_min", 0.9999),
-            Bound("max_abs_difference", 1e-3, "at-most"),
+            Bound("relative_difference", 1e-2, "at-most"),
             _TOKENS,
         ),
         compile_only=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import venv
@@ -31,7 +32,10 @@ Python = Path
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    tree = folder / "tree"
+    left_out = shutil.ignore_patterns(".venv", ".git", "demo", "build", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=left_out)
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(tree)]
     subprocess.run(command, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built

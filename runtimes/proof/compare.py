@@ -18,15 +18,17 @@ _LARGEST = 1e30
 def compare_vectors(reference: Floats, actual: Floats) -> dict[str, float]:
     """Compare (n, dimensions) float32 row by row: cosine mean and minimum, largest difference.
 
-    A row that is not finite, or a different shape, counts as the worst there is.
+    The difference is given as it is and over the reference's standard deviation: a model that does
+    not normalise its vectors may have them of any length. A row that is not finite, or a different
+    shape, counts as the worst there is.
     """
     if reference.shape != actual.shape or not reference.size:
-        return _metrics(np.full(max(len(reference), 1), WORST_COSINE), _LARGEST)
+        return _metrics(np.full(max(len(reference), 1), WORST_COSINE), _LARGEST, _LARGEST)
     finite = np.asarray(np.isfinite(actual).all(axis=1))
     safe = np.where(finite[:, None], actual, 0).astype(np.float64)
     cosines = np.where(finite, _cosines(reference.astype(np.float64), safe), WORST_COSINE)
     difference = float(np.abs(reference - safe).max()) if finite.all() else _LARGEST
-    return _metrics(cosines, difference)
+    return _metrics(cosines, difference, relative_difference(reference, actual))
 
 
 def rank_agreement(reference: Floats, actual: Floats) -> float:
@@ -74,9 +76,10 @@ def _ranks(values: Floats) -> NDArray[np.float64]:
     return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)
 
 
-def _metrics(cosines: NDArray[np.float64], difference: float) -> dict[str, float]:
+def _metrics(cosines: NDArray[np.float64], difference: float, relative: float) -> dict[str, float]:
     return {
         "cosine_mean": float(cosines.mean()),
         "cosine_min": float(cosines.min()),
         "max_abs_difference": min(difference, _LARGEST),
+        "relative_difference": min(relative, _LARGEST),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,11 @@ from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.errors import SourceError
 from edgeward.runtimes import load
-from edgeward.runtimes.proof.golden import read_cases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 FLOAT32_DIFFERENCE = 1e-4
 HELD_AS = ("bert-sharded", "bert-fp16", "bert-bf16", "bert-vocabulary", "bert-left")
-POOLED = {"bert-dense": 24, "bert-cls": 32}
+POOLED = {"bert-dense": 24, "bert-cls": 32, "bert-max": 32, "bert-last": 32}
 SPOILED = {
     "bert-nan": "not finite",
     "bert-inf": "not finite",
@@ -70,7 +70,7 @@ def test_every_supported_architecture_is_in_the_matrix(encoders: Path) -> None:
 def test_it_compiles_and_agrees(encoders: Path, tmp_path: Path, model_type: str) -> None:
     exact, quantised = compiled(encoders / model_type, tmp_path, "fp32", "int8-dynamic")
     assert checks(exact)["untraced_relative_difference"] < FLOAT32_DIFFERENCE
-    assert checks(exact)["max_abs_difference"] < FLOAT32_DIFFERENCE
+    assert checks(exact)["relative_difference"] < FLOAT32_DIFFERENCE
     assert not exact.bundle.manifest.proof.degraded
     assert checks(quantised)["eval_cosine_min"] > 0.99
     assert not quantised.bundle.manifest.proof.degraded
@@ -91,11 +91,13 @@ def test_however_a_repository_holds_it(encoders: Path, tmp_path: Path, name: str
 def test_sentence_vectors_as_the_models_files_say(
     encoders: Path, tmp_path: Path, name: str
 ) -> None:
+    """Torch alone made the vectors: `make_encoders.py` shares no line with ours."""
     (made,) = compiled(encoders / name, tmp_path)
-    cases = read_cases(made.bundle.path)
-    assert cases.vectors.shape[1] == POOLED[name]
+    expected = json.loads((encoders / name / "expected.json").read_text())
     with load(made.bundle) as session:
-        np.testing.assert_allclose(session.embed(cases.texts), cases.vectors, atol=1e-4)
+        vectors = session.embed(expected["texts"])
+    assert vectors.shape[1] == POOLED[name]
+    np.testing.assert_allclose(vectors, expected["vectors"], atol=1e-4)
 
 
 def test_a_default_prompt_is_put_before_the_text(encoders: Path, tmp_path: Path) -> None:

@@ -157,8 +157,8 @@ def test_a_proof_that_falls_short_is_refused_in_figures(tmp_path: Path, precisio
 
 
 def test_a_difference_that_is_too_large_is_above_its_bound(tmp_path: Path) -> None:
-    done = proved(tmp_path, job(), max_abs_difference=0.5)
-    with pytest.raises(ProofError, match=r"max_abs_difference 0\.5 is above 0\.001"):
+    done = proved(tmp_path, job(), relative_difference=0.5)
+    with pytest.raises(ProofError, match=r"relative_difference 0\.5 is above 0\.01"):
         refused(done, accept=False)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +22,8 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import AutoConfig, AutoModel
+from torch.nn.functional import normalize
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 SENTENCES = Path(__file__).parents[2] / "compiler" / "data" / "sentences.txt"
 BERT_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -34,6 +36,13 @@ SIZES = {
     "intermediate_size": 64,
     "max_position_embeddings": 66,
 }
+DISENTANGLED = {
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+SQUEEZED = ("q", "k", "v", "post_attention", "intermediate", "output")
 # Model type: tokenizer's kind, the class that its hub models name, further settings.
 ENCODERS = {
     "albert": ("unigram", "AlbertTokenizer", {"embedding_size": 16}),
@@ -43,13 +52,10 @@ ENCODERS = {
         "unigram",
         "DebertaV2Tokenizer",
         {
-            "relative_attention": True,
-            "pos_att_type": ["p2c", "c2p"],
+            **DISENTANGLED,
             "position_buckets": 16,
             "norm_rel_ebd": "layer_norm",
             "share_att_key": True,
-            "position_biased_input": False,
-            "type_vocab_size": 0,
         },
     ),
     "distilbert": ("wordpiece", "DistilBertTokenizer", {}),
@@ -63,8 +69,33 @@ ENCODERS = {
     "mpnet": ("wordpiece", "MPNetTokenizer", {}),
     "roberta": ("bytes", "RobertaTokenizer", {"type_vocab_size": 1}),
     "xlm-roberta": ("unigram", "XLMRobertaTokenizer", {"type_vocab_size": 1}),
+    "data2vec-text": ("bytes", "RobertaTokenizer", {"type_vocab_size": 1}),
+    "deberta": ("bytes", "DebertaTokenizer", DISENTANGLED),
+    "eurobert": ("bytes", "PreTrainedTokenizerFast", {}),
+    "ibert": ("bytes", "RobertaTokenizer", {"type_vocab_size": 1}),
+    "megatron-bert": ("wordpiece", "BertTokenizer", {}),
+    "nomic_bert": ("wordpiece", "BertTokenizer", {}),
+    "rembert": (
+        "unigram",
+        "RemBertTokenizer",
+        {"input_embedding_size": 16, "output_embedding_size": 16},
+    ),
+    "roberta-prelayernorm": ("bytes", "RobertaTokenizer", {"type_vocab_size": 1}),
+    "splinter": ("wordpiece", "SplinterTokenizer", {}),
+    "squeezebert": (
+        "wordpiece",
+        "SqueezeBertTokenizer",
+        {"embedding_size": 32, **{f"{part}_groups": 2 for part in SQUEEZED}},
+    ),
+    "xlm-roberta-xl": ("unigram", "XLMRobertaTokenizer", {"type_vocab_size": 1}),
 }
-ROBERTA_LIKE = {"camembert", "roberta", "xlm-roberta"}
+# What the sentence-transformers variants are asked, and their vectors by torch alone.
+TEXTS = ["", "gate", "Where is gate B12?", "a " * 200, "يرجى الانتظار هنا"]
+EXPECTED = "expected.json"
+ROBERTA_LIKE = {
+    *("camembert", "data2vec-text", "ibert", "roberta", "roberta-prelayernorm"),
+    *("xlm-roberta", "xlm-roberta-xl"),
+}
 
 
 def special_tokens(model_type: str) -> dict[str, str]:
@@ -183,41 +214,66 @@ def variants(root: Path) -> None:
     left.write_text(json.dumps({**json.loads(left.read_text()), "padding_side": "left"}))
     dense(again("bert-dense"))
     cls(again("bert-cls"))
+    pooled(again("bert-max"), "max_tokens", lambda tokens: tokens.amax(dim=0))
+    pooled(again("bert-last"), "lasttoken", lambda tokens: tokens[-1])
 
 
 def dense(folder: Path) -> None:
     """Mean pooling, then a dense layer, then length 1."""
     from safetensors.torch import save_file
 
-    modules(folder, ["Transformer", "Pooling", "Dense", "Normalize"])
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(
-        json.dumps({"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True})
-    )
-    (folder / "2_Dense").mkdir()
     generator = torch.Generator().manual_seed(3)
-    weights = {
-        "linear.weight": torch.randn((24, 32), generator=generator) / 32**0.5,
-        "linear.bias": torch.randn(24, generator=generator),
-    }
-    save_file(weights, folder / "2_Dense" / "model.safetensors")
+    weight = torch.randn((24, 32), generator=generator) / 32**0.5
+    bias = torch.randn(24, generator=generator)
+    (folder / "2_Dense").mkdir()
+    save_file({"linear.weight": weight, "linear.bias": bias}, folder / "2_Dense/model.safetensors")
     shape = {"in_features": 32, "out_features": 24, "bias": True}
     function = {"activation_function": "torch.nn.modules.activation.Tanh"}
     (folder / "2_Dense" / "config.json").write_text(json.dumps({**shape, **function}))
 
+    def wanted(tokens: torch.Tensor) -> torch.Tensor:
+        return normalize(torch.tanh(weight @ tokens.mean(dim=0) + bias), dim=0)
+
+    pooled(folder, "mean_tokens", wanted, ["Dense", "Normalize"])
+
 
 def cls(folder: Path) -> None:
     """The first token's vector, with prompts of which one is the default."""
-    modules(folder, ["Transformer", "Pooling"])
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(
-        json.dumps({"word_embedding_dimension": 32, "pooling_mode_cls_token": True})
-    )
     prompts = {"query": "search for: ", "passage": "passage: "}
     (folder / "config_sentence_transformers.json").write_text(
         json.dumps({"prompts": prompts, "default_prompt_name": "query"})
     )
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48}))
+    pooled(folder, "cls_token", lambda tokens: tokens[0], prompt="search for: ", limit=48)
+
+
+def pooled(
+    folder: Path,
+    mode: str,
+    wanted: Callable[[torch.Tensor], torch.Tensor],
+    more: Sequence[str] = (),
+    *,
+    prompt: str = "",
+    limit: int = 64,
+) -> None:
+    """Write pooling by `mode` and further modules, and what torch alone makes of TEXTS.
+
+    `wanted` turns a text's token vectors (sequence, hidden) into its vector.
+    """
+    modules(folder, ["Transformer", "Pooling", *more])
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps({"word_embedding_dimension": 32, f"pooling_mode_{mode}": True})
+    )
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    vectors = []
+    with torch.inference_mode():
+        for text in TEXTS:
+            inputs = tokenizer(
+                prompt + text, truncation=True, max_length=limit, return_tensors="pt"
+            )
+            vectors.append(wanted(model(**inputs).last_hidden_state[0]).tolist())
+    (folder / EXPECTED).write_text(json.dumps({"texts": TEXTS, "vectors": vectors}))
 
 
 def modules(folder: Path, kinds: list[str]) -> None:

@@ -22,6 +22,7 @@ PERFECT = {
     "cosine_mean": 1.0,
     "cosine_min": 1.0,
     "max_abs_difference": 0.0,
+    "relative_difference": 0.0,
     "token_ids_equal": 1.0,
     "eval_cosine_mean": 1.0,
     "eval_cosine_min": 1.0,
