@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeward.errors import SourceError, UnsupportedError
+from edgeward.runtimes.bundle.paths import problem_with
+
+from .weights import read_weights
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.int64]
@@ -197,9 +200,11 @@ def _module(module: Any, folder: Path, listing: Path) -> tuple[str, Path]:
     if not isinstance(module, dict) or not isinstance(module.get("type"), str):
         raise SourceError(f"{listing} has a module without a type")
     part = module.get("path", "")
-    if not isinstance(part, str) or part.startswith("/") or ".." in Path(part).parts:
-        raise SourceError(f"{listing} has a module whose path leaves the folder")
-    return module["type"].rsplit(".", 1)[-1], folder / part
+    inside = PurePosixPath(part).as_posix() if isinstance(part, str) else ""
+    problem = None if inside == "." else problem_with(inside)
+    if problem:
+        raise SourceError(f"{listing} has a module outside the folder", why=problem)
+    return module["type"].rsplit(".", 1)[-1], folder / inside
 
 
 def _pooling_modes(path: Path) -> tuple[str, ...]:
@@ -219,19 +224,15 @@ def _pooling_modes(path: Path) -> tuple[str, ...]:
 
 
 def _dense(folder: Path) -> Step:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     settings = _optional_object(folder / "config.json")
     name = str(settings.get("activation_function", "Identity")).rsplit(".", 1)[-1]
     if name not in _ACTIVATIONS:
         raise UnsupportedError(f"The activation {name!r} of {folder.name} is not supported")
-    try:
-        weights = load_file(folder / "model.safetensors")
-        matrix = weights["linear.weight"].astype(np.float32).T
-    except (OSError, SafetensorError, KeyError) as error:
-        raise SourceError(f"{folder} has no weights that can be read", why=str(error)) from None
-    bias = weights.get("linear.bias", np.zeros(matrix.shape[-1:], np.float32)).astype(np.float32)
+    weights = read_weights(folder / "model.safetensors")
+    if "linear.weight" not in weights:
+        raise SourceError(f"{folder} has no weights named linear.weight")
+    matrix = weights["linear.weight"].T
+    bias = weights.get("linear.bias", np.zeros(matrix.shape[-1:], np.float32))
     if matrix.ndim != 2 or bias.shape != matrix.shape[1:]:
         raise SourceError(f"{folder} has weights of shapes {matrix.T.shape} and {bias.shape}")
     activation = _ACTIVATIONS[name]
