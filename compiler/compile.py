@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,10 +80,21 @@ def plan_jobs(request: CompileRequest) -> tuple[Source, list[Job]]:
     return source, list(unique.values())
 
 
+def stage_runner(request: CompileRequest, reporter: NullReporter) -> StageRunner:
+    """Return what runs a request's stages; a context manager."""
+    toolchains = Toolchains(torch_build=request.torch_build)
+    return StageRunner(toolchains, cache_root(), reporter, limits=request.limits, threads=1)
+
+
 def compile_model(
-    request: CompileRequest, reporter: NullReporter | None = None
+    request: CompileRequest,
+    reporter: NullReporter | None = None,
+    runner: StageRunner | None = None,
 ) -> Iterator[Compiled]:
     """Compile every job of the request, giving each bundle as it is done.
+
+    Who compiles several models passes one `runner` (see `stage_runner`), so that the converters'
+    imports are paid once; it stays open.
 
     Raises ProofError where an artifact departs from the original by more than its recipe allows
     and `accept_degraded` was not asked for; bundles given before stay.
@@ -95,12 +107,10 @@ def compile_model(
             f"sha256 {source.weights_sha256[:8]}…"
         )
     name, texts = model_name(request, source), proof_texts(request.evaluation)
-    toolchains = Toolchains(torch_build=request.torch_build)
-    with StageRunner(
-        toolchains, cache_root(), reporter, limits=request.limits, threads=1
-    ) as runner:
+    lent = nullcontext(runner) if runner is not None else stage_runner(request, reporter)
+    with lent as stages:
         for job in jobs:
-            proved = _prove(job, texts, runner)
+            proved = _prove(job, texts, stages)
             refuse_failure(proved, request)
             destination = request.output / bundle_name(name, job)
             with timed_stage(reporter, "package") as said:

@@ -8,10 +8,16 @@ from typing import Any
 
 from edgeward.errors import SourceError, UnsupportedError
 
+FolderState = tuple[tuple[str, int, int], ...]
 
-@functools.lru_cache(maxsize=1)
+
 def load_model(folder: Path) -> Any:
     """Load the encoder in float32 for inference; SourceError where the weights do not fit it."""
+    return _load_model(folder, _state_of(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_model(folder: Path, _state: FolderState) -> Any:
     import torch
     from transformers import AutoModel
 
@@ -41,13 +47,17 @@ def load_model(folder: Path) -> Any:
     return model.eval()
 
 
-@functools.lru_cache(maxsize=1)
 def load_tokenizer(folder: Path) -> Any:
     """Load the original tokenizer; UnsupportedError where it has no fast form to package.
 
     It pads on the right whatever its settings say: an encoder with absolute positions gives a text
     padded on the left another vector than the text alone.
     """
+    return _load_tokenizer(folder, _state_of(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_tokenizer(folder: Path, _state: FolderState) -> Any:
     from transformers import AutoTokenizer
 
     try:
@@ -62,6 +72,12 @@ def load_tokenizer(folder: Path) -> Any:
             f"{type(tokenizer).__name__} has no fast form", why="a bundle carries tokenizer.json"
         )
     return tokenizer
+
+
+def _state_of(folder: Path) -> FolderState:
+    """What tells that a folder is still the one that was loaded."""
+    found = ((path.name, path.stat()) for path in sorted(folder.iterdir()))
+    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in found)
 
 
 def _first_line(error: BaseException) -> str:

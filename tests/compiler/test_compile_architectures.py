@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
+from safetensors.numpy import load_file, save_file
 
 from edgeward.compiler.architectures import TEXT_ENCODERS
-from edgeward.compiler.compile import Compiled, CompileRequest, compile_model
+from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
+from edgeward.compiler.stages import StageRunner
 from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.errors import SourceError
 from edgeward.runtimes import load
@@ -47,15 +50,32 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def compiled(model: Path, output: Path, *precisions: str) -> list[Compiled]:
-    request = CompileRequest(
-        model=str(model),
-        targets=("x86-64-cpu",),
-        output=output,
-        precisions=precisions or ("fp32",),
-        accept_degraded=True,
-    )
-    return list(compile_model(request))
+@pytest.fixture(scope="module")
+def runner(_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageRunner]:
+    """One for all models: torch is imported once."""
+    request = CompileRequest("", (), tmp_path_factory.getbasetemp())
+    with stage_runner(request, NullReporter()) as stages:
+        yield stages
+
+
+Compile = Callable[..., list[Compiled]]
+
+
+@pytest.fixture
+def compiled(runner: StageRunner, encoders: Path, tmp_path: Path) -> Compile:
+    """Compiles an encoder by its name."""
+
+    def run(name: str, *precisions: str) -> list[Compiled]:
+        request = CompileRequest(
+            model=str(encoders / name),
+            targets=("x86-64-cpu",),
+            output=tmp_path / "build",
+            precisions=precisions or ("fp32",),
+            accept_degraded=True,
+        )
+        return list(compile_model(request, runner=runner))
+
+    return run
 
 
 def checks(one: Compiled) -> dict[str, float]:
@@ -67,8 +87,8 @@ def test_every_supported_architecture_is_in_the_matrix(encoders: Path) -> None:
 
 
 @pytest.mark.parametrize("model_type", sorted(TEXT_ENCODERS))
-def test_it_compiles_and_agrees(encoders: Path, tmp_path: Path, model_type: str) -> None:
-    exact, quantised = compiled(encoders / model_type, tmp_path, "fp32", "int8-dynamic")
+def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
+    exact, quantised = compiled(model_type, "fp32", "int8-dynamic")
     assert checks(exact)["untraced_relative_difference"] < FLOAT32_DIFFERENCE
     assert checks(exact)["relative_difference"] < FLOAT32_DIFFERENCE
     assert not exact.bundle.manifest.proof.degraded
@@ -78,9 +98,9 @@ def test_it_compiles_and_agrees(encoders: Path, tmp_path: Path, model_type: str)
 
 
 @pytest.mark.parametrize("name", HELD_AS)
-def test_however_a_repository_holds_it(encoders: Path, tmp_path: Path, name: str) -> None:
-    (plain,) = compiled(encoders / "bert", tmp_path)
-    (held,) = compiled(encoders / name, tmp_path)
+def test_however_a_repository_holds_it(compiled: Compile, name: str) -> None:
+    (plain,) = compiled("bert")
+    (held,) = compiled(name)
     texts = ["Where is gate B12?", "", "يرجى الانتظار هنا", "a " * 200]
     with load(plain.bundle) as one, load(held.bundle) as other:
         tolerance = 0.05 if name in ("bert-fp16", "bert-bf16") else 1e-5
@@ -89,10 +109,10 @@ def test_however_a_repository_holds_it(encoders: Path, tmp_path: Path, name: str
 
 @pytest.mark.parametrize("name", POOLED)
 def test_sentence_vectors_as_the_models_files_say(
-    encoders: Path, tmp_path: Path, name: str
+    compiled: Compile, encoders: Path, name: str
 ) -> None:
     """Torch alone made the vectors: `make_encoders.py` shares no line with ours."""
-    (made,) = compiled(encoders / name, tmp_path)
+    (made,) = compiled(name)
     expected = json.loads((encoders / name / "expected.json").read_text())
     with load(made.bundle) as session:
         vectors = session.embed(expected["texts"])
@@ -100,16 +120,30 @@ def test_sentence_vectors_as_the_models_files_say(
     np.testing.assert_allclose(vectors, expected["vectors"], atol=1e-4)
 
 
-def test_a_default_prompt_is_put_before_the_text(encoders: Path, tmp_path: Path) -> None:
-    (made,) = compiled(encoders / "bert-cls", tmp_path)
+def test_a_default_prompt_is_put_before_the_text(compiled: Compile) -> None:
+    (made,) = compiled("bert-cls")
     with load(made.bundle) as session:
         asked = session.embed(["gate B12"], prompt="query")
         np.testing.assert_array_equal(session.embed(["gate B12"]), asked)
         assert np.abs(session.embed(["gate B12"], prompt="passage") - asked).max() > 1e-3
 
 
+def test_a_folder_that_changed_is_loaded_again(runner: StageRunner, encoders: Path) -> None:
+    folder = shutil.copytree(encoders / "bert", encoders / "changing")
+    vectors = []
+    for scale in (1.0, 2.0):
+        weights = load_file(encoders / "bert" / "model.safetensors")
+        changed = {name: scale * tensor for name, tensor in weights.items()}
+        save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+        request = CompileRequest(str(folder), ("x86-64-cpu",), folder / "build", ("fp32",))
+        (made,) = compile_model(request, runner=runner)
+        with load(made.bundle) as session:
+            vectors.append(session.embed(["gate B12"]))
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.1
+
+
 @pytest.mark.parametrize("name", SPOILED)
-def test_spoiled_weights_are_told_as_such(encoders: Path, tmp_path: Path, name: str) -> None:
+def test_spoiled_weights_are_told_as_such(compiled: Compile, tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match=SPOILED[name]):
-        compiled(encoders / name, tmp_path)
-    assert not any(tmp_path.iterdir())
+        compiled(name)
+    assert not (tmp_path / "build").exists()
