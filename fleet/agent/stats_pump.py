@@ -29,11 +29,16 @@ class Spooled(Protocol):
         """Forget deltas up to this number."""
         ...
 
+    def claim(self, number: int) -> int:
+        """Return the number that the spool was first claimed with."""
+        ...
+
 
 class StatsPump:
     """A delta leaves the spool only once its message left the machine.
 
-    The delta's number in the spool is the message's sequence, so that one sent twice counts once.
+    The delta's number in the spool is the message's sequence and its boot is the one that first
+    used the spool, so that a delta sent twice counts once, also when a crash lies between.
     """
 
     def __init__(self, spool: Spooled, device: str, boot: int) -> None:
@@ -41,18 +46,25 @@ class StatsPump:
         self._spool = spool
         self._device = device
         self._boot = boot
+        self._claimed = False
         self._seen = 0
         self._flying: deque[tuple[int, Ticket | None]] = deque()
 
     def pump(self, link: Link) -> None:
         """Show new deltas to the watchers, send what may be sent, forget what was."""
         try:
+            self._claim()
             self._forget(link)
             for number, delta in self._waiting():
                 self._show(number, delta)
                 self._send(link, number, delta)
         except EdgewardError:
             self._flying.clear()
+
+    def _claim(self) -> None:
+        if not self._claimed:
+            self._boot = self._spool.claim(self._boot)
+            self._claimed = True
 
     def _waiting(self) -> list[tuple[int, dict[str, Any]]]:
         waiting = self._spool.peek(BATCH)

@@ -12,7 +12,10 @@ from typing import Any
 from edgeward.errors import EdgewardError
 
 MAX_ROWS = 10_000
-_SCHEMA = "CREATE TABLE IF NOT EXISTS deltas (id INTEGER PRIMARY KEY AUTOINCREMENT, delta TEXT)"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS deltas (id INTEGER PRIMARY KEY AUTOINCREMENT, delta TEXT)",
+    "CREATE TABLE IF NOT EXISTS claim (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER)",
+)
 
 
 class Spool:
@@ -22,7 +25,17 @@ class Spool:
         self.path = Path(path)
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(_SCHEMA)
+            for statement in _SCHEMA:
+                connection.execute(statement)
+
+    def claim(self, number: int) -> int:
+        """Return the number that this spool was first claimed with: `number` where it is new.
+
+        With it, a delta's own number names the delta for good, whoever sends it and how often.
+        """
+        with self._connection() as connection:
+            connection.execute("INSERT OR IGNORE INTO claim VALUES (1, ?)", (number,))
+            return int(connection.execute("SELECT number FROM claim").fetchone()[0])
 
     def append(self, delta: dict[str, Any]) -> None:
         """Keep one delta."""

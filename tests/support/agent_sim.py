@@ -301,6 +301,12 @@ class FakeSpool:
 
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     last: int = 0
+    claimed: int | None = None
+
+    def claim(self, number: int) -> int:
+        if self.claimed is None:
+            self.claimed = number
+        return self.claimed
 
     def append(self, delta: dict[str, Any]) -> None:
         self.last += 1
