@@ -88,7 +88,7 @@ def main() -> NoReturn:
             standalone_mode=False, auto_envvar_prefix="EDGEWARD", prog_name="edgeward"
         )
     except EdgewardError as error:
-        click.echo(f"error: {error}", err=True)
+        _say_error(str(error))
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -100,6 +100,13 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        click.echo(f"error: {error.strerror or error}: {error.filename or 'unnamed'}", err=True)
+        _say_error(f"{error.strerror or error}: {error.filename or 'unnamed'}")
         sys.exit(EdgewardError.exit_code)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _say_error(text: str) -> None:
+    """Names from outside stand in errors: none of them may drive the terminal."""
+    from edgeward.runtimes.output import cell
+
+    click.echo("error: " + "\n".join(cell(line) for line in text.split("\n")), err=True)

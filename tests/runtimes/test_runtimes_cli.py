@@ -118,3 +118,12 @@ def test_the_selftest_prints_one_json_object(tiny_bundle: Bundle, make_bundle: A
     bad = run(make_bundle("spoiled", noise=2.0).path)
     assert bad.returncode == 3
     assert json.loads(bad.stdout)["passed"] is False
+
+
+def test_a_hostile_name_cannot_drive_the_terminal(make_bundle: Any) -> None:
+    bundle = make_bundle("hostile")
+    (bundle.path / "\x1b[2Jgone").write_text("")
+    done = edgeward("inspect", bundle.path)
+    assert done.returncode == 1
+    assert "\\x1b[2Jgone" in done.stderr
+    assert "\x1b" not in done.stderr
