@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward.errors import UsageError
+from edgeward.errors import EngineError, UsageError
 
 from .bundle.read import Bundle, Depth, open_bundle
 from .engines.base import EngineOptions, EngineSession, Tensor
@@ -63,7 +63,8 @@ class Session:
         """Return one vector a text, float32 (texts, dimensions), pooled as the model's files say.
 
         `prompt` names one of the model's own prompts, `queued_ms` is how long the request waited
-        before this call. Raises UsageError where the model does not embed texts.
+        before this call. Raises UsageError where the model does not embed texts, EngineError where
+        a vector holds NaN or an infinity.
         """
         return self.embed_counted(
             texts, prompt=prompt, batch_size=batch_size, queued_ms=queued_ms
@@ -131,6 +132,8 @@ class Session:
             vectors, tokens = embedder.embed_batch(prepared)
         else:
             vectors, tokens = _in_batches(embedder, prepared, batch_size)
+        if not np.isfinite(vectors).all():
+            raise EngineError("The model gave vectors that are not finite")
         return Embedded(vectors, tokens), len(prepared), tokens
 
     def _recorded(

@@ -158,3 +158,10 @@ def test_nothing_of_a_converter_is_imported(tiny_bundle: Bundle) -> None:
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_vectors_that_are_not_finite_are_an_error_that_counts(make_bundle: Any) -> None:
+    session = load(make_bundle("spoiled", noise=float("nan")), threads=1)
+    with pytest.raises(EngineError, match="not finite"):
+        session.embed(WORDS)
+    assert session.stats().errors == {"EngineError": 1}
