@@ -5,19 +5,24 @@ usage: python benchmarks/compile/overhead.py MODEL_FOLDER [--rounds 3]
 Ours makes two proved bundles for one target (fp32 and int8-dynamic): export, quantise, the torch
 reference, both artifacts verified and timed in the engine, packaged. Bare exports and quantises
 in one process of the same toolchain and stops. In turn (A B, B A, ...), one thread each; prints
-every pair, both medians and the median ratio.
+every pair, both medians and the median ratio, then what each of our stages took. Processor seconds
+stand beside the wall clock: they tell a busy machine from a slow compile.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeward.compiler.cache_dir import cache_root
@@ -51,18 +56,52 @@ def bare(python: Path, model: Path, folder: Path) -> None:
     )
 
 
-def timed(python: Path | None, model: Path) -> float:
-    """Return the seconds of one run: ours where there is no bare Python."""
+@dataclass(frozen=True)
+class Run:
+    """One run: wall clock, processor seconds, and ours by stage."""
+
+    wall: float
+    processor: float
+    stages: dict[str, float]
+
+    def __str__(self) -> str:
+        """Return both times."""
+        return f"{self.wall:5.1f} s ({self.processor:.1f} s of processor)"
+
+
+def timed(python: Path | None, model: Path) -> Run:
+    """Run once: ours where there is no bare Python."""
     folder = Path(tempfile.mkdtemp())
     try:
-        began = time.perf_counter()
+        used, began = processor_seconds(), time.perf_counter()
         if python is None:
             ours(model, folder)
         else:
             bare(python, model, folder)
-        return time.perf_counter() - began
+        wall = time.perf_counter() - began
+        return Run(wall, processor_seconds() - used, stage_seconds(folder / "cache"))
     finally:
         shutil.rmtree(folder)
+
+
+def processor_seconds() -> float:
+    """Return what all children that ended have used."""
+    use = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return use.ru_utime + use.ru_stime
+
+
+def stage_seconds(cache: Path) -> dict[str, float]:
+    """Return the seconds by stage, both precisions together."""
+    seconds: dict[str, float] = {}
+    for path in (cache / "stages").glob("*/stage.json"):
+        record = json.loads(path.read_text())
+        seconds[record["name"]] = seconds.get(record["name"], 0.0) + record["seconds"]
+    return seconds
+
+
+def ratio(pairs: list[tuple[Run, Run]], what: Callable[[Run], float]) -> float:
+    """Return the median of ours over bare."""
+    return statistics.median(what(a) / what(b) for a, b in pairs)
 
 
 def main() -> None:
@@ -74,16 +113,24 @@ def main() -> None:
     machine = probe()
     print(f"{machine.cpu_model}, {machine.cores} cores; 1 thread")
     python = Toolchains().ensure("onnx", NullReporter()).python
-    times: dict[bool, list[float]] = {True: [], False: []}
+    pairs: list[tuple[Run, Run]] = []
     for number in range(given.rounds):
-        for is_ours in (True, False) if number % 2 else (False, True):
-            times[is_ours].append(timed(None if is_ours else python, given.model))
-        print(f"edgeward {times[True][-1]:6.1f} s   bare {times[False][-1]:6.1f} s")
-    ratio = statistics.median(a / b for a, b in zip(times[True], times[False], strict=True))
-    print(
-        f"median: edgeward {statistics.median(times[True]):.1f} s, "
-        f"bare {statistics.median(times[False]):.1f} s, ratio {ratio:.2f}"
+        if number % 2:
+            mine, theirs = timed(None, given.model), timed(python, given.model)
+        else:
+            theirs, mine = timed(python, given.model), timed(None, given.model)
+        pairs.append((mine, theirs))
+        print(f"edgeward {mine}   bare {theirs}", flush=True)
+    mine_s, theirs_s = (
+        statistics.median(run.wall for run in runs) for runs in zip(*pairs, strict=True)
     )
+    print(
+        f"median: edgeward {mine_s:.1f} s, bare {theirs_s:.1f} s, "
+        f"ratio {ratio(pairs, lambda run: run.wall):.2f} "
+        f"({ratio(pairs, lambda run: run.processor):.2f} of processor)"
+    )
+    for stage in pairs[0][0].stages:
+        print(f"  {stage:<10} {statistics.median(a.stages[stage] for a, _ in pairs):5.1f} s")
 
 
 if __name__ == "__main__":
