@@ -37,10 +37,17 @@ class Ended:
     stopped: str = ""
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when the agent dies, even by SIGKILL."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def die_with(parent: int) -> None:
+    """Ask Linux to kill this process when the agent dies, even by SIGKILL.
+
+    `parent` is the agent's process id, taken before the fork: where it died before this was asked
+    for, nobody would ever tell.
+    """
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -63,13 +70,14 @@ def run_limited(
     Raises OSError where it cannot be started, and whatever `between` raises; the child is gone
     in every case.
     """
+    agent = os.getpid()
     process = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=lambda: _limit(memory_bytes),
+        preexec_fn=lambda: _limit(agent, memory_bytes),
     )
     try:
         return _watch(process, seconds, memory_bytes, clock, between)
@@ -80,8 +88,8 @@ def run_limited(
                 pipe.close()
 
 
-def _limit(memory_bytes: int) -> None:
-    die_with_parent()
+def _limit(agent: int, memory_bytes: int) -> None:
+    die_with(agent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Address space is only a backstop: engines reserve far more of it than they ever touch.
     ceiling, (_, hard) = 4 * memory_bytes + 8 * 2**30, resource.getrlimit(resource.RLIMIT_AS)

@@ -9,10 +9,11 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from .child import die_with_parent, kill_group
+from .child import die_with, kill_group
 from .clock import Clock
 from .home import Home
 
@@ -117,7 +118,7 @@ class ServerChild:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=partial(die_with, os.getpid()),
             )
         self._digest = digest
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from agent_bench import Bench
 from agent_sim import STANDINS, make_text_bundle
 
-from edgeward.fleet.agent.child import run_limited
+from edgeward.fleet.agent.child import die_with, run_limited
 from edgeward.fleet.agent.clock import SystemClock
 from edgeward.fleet.agent.device import GateLimits
 from edgeward.fleet.agent.keeper import Keeper
@@ -174,3 +176,11 @@ def test_a_server_that_keeps_dying_is_restarted_ever_more_rarely(tmp_path: Path)
     assert elapsed / 60.0 / 2 < len(bench.server.started) < elapsed / 10.0
     keeper.keep(None, None)
     assert bench.server.digest is None
+
+
+def test_a_child_whose_agent_died_before_it_could_ask_ends_itself() -> None:
+    command = [sys.executable, "-S", "-c", "pass"]
+    orphan = subprocess.run(command, preexec_fn=partial(die_with, 1), check=False)
+    assert orphan.returncode == 1
+    child = subprocess.run(command, preexec_fn=partial(die_with, os.getpid()), check=False)
+    assert child.returncode == 0
