@@ -1,4 +1,4 @@
-"""Folders as a whole: their size, and putting them safely on the disk."""
+"""How large folders are."""
 
 from __future__ import annotations
 
@@ -14,23 +14,6 @@ def folder_size(folder: Path) -> int:
         for name in files:
             size += _file_size(Path(place, name))
     return size
-
-
-def fsync_tree(folder: Path) -> None:
-    """Put every file and folder below a folder, and itself, on the disk."""
-    for place, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            fsync(Path(place, name))
-        fsync(Path(place))
-
-
-def fsync(path: Path) -> None:
-    """Put one file or folder on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _file_size(path: Path) -> int:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeward.errors import StageError
+from edgeward.runtimes.bundle.durable import sync, sync_tree
 
 from .file_lock import FileLock
-from .folders import folder_size, fsync, fsync_tree
+from .folders import folder_size
 from .stage import StageResult
 
 _RECORD = "stage.json"
@@ -94,11 +95,11 @@ class StageCache:
         shutil.rmtree(draft.scratch, ignore_errors=True)
         full = {**record, "schema": _SCHEMA, "key": key, "files": _sizes(draft.out)}
         (draft.folder / _RECORD).write_text(json.dumps(full, indent=1, allow_nan=False))
-        fsync_tree(draft.folder)
+        sync_tree(draft.folder)
         final = self.folder(key)
         _remove(final)
         draft.folder.rename(final)
-        fsync(self.root)
+        sync(self.root)
         draft.lock.discard()
         return _result(final / _OUT, full)
 

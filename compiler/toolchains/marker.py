@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..folders import folder_size, fsync
+from edgeward.runtimes.bundle.durable import sync
+
+from ..folders import folder_size
 from ..installed import installed_versions
 from .builder import BASE_LINE
 from .site import Site
@@ -28,7 +30,7 @@ class Marker:
 def write_marker(site: Site, versions: Mapping[str, str]) -> None:
     """Declare an environment finished; the last act of making it, fsynced."""
     for path in (site.site_packages, site.folder):
-        fsync(path)
+        sync(path)
     marker = {"digest": site.digest, "versions": dict(versions), "size": folder_size(site.folder)}
     path = site.folder / _NAME
     fresh = path.with_suffix(".new")
@@ -37,7 +39,7 @@ def write_marker(site: Site, versions: Mapping[str, str]) -> None:
         sink.flush()
         os.fsync(sink.fileno())
     fresh.rename(path)
-    fsync(site.folder)
+    sync(site.folder)
 
 
 def read_marker(site: Site) -> Marker | None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeward.errors import TransferError
+from edgeward.runtimes.bundle.durable import sync
 from edgeward.runtimes.bundle.read import sha256_of
 
 from .answer import Answer, Asked, Verdict, judge
 from .backoff import full_jitter
 from .clock import Clock
 from .fetch import Fetcher, Response
-from .files import sync_folder
 
 RANGE_BYTES = 2**20
 SYNC_BYTES = 4 * 2**20
@@ -68,7 +68,7 @@ class BlobDownload:
         self.partial.chmod(0o444)
         self.partial.replace(self.final)
         self._etag_file.unlink(missing_ok=True)
-        sync_folder(self.final.parent)
+        sync(self.final.parent)
 
     @property
     def _etag_file(self) -> Path:

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from edgeward.runtimes.bundle.durable import sync
+
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace `path` by a file with this content: temporary file, fsync, rename, fsync."""
@@ -20,16 +22,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 def point(link: Path, target: str) -> None:
@@ -38,7 +31,7 @@ def point(link: Path, target: str) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(link)
-    sync_folder(link.parent)
+    sync(link.parent)
 
 
 def remove(path: Path) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .files import sync_folder, write_atomic
+from edgeward.runtimes.bundle.durable import sync
+
+from .files import write_atomic
 
 MAX_RECORD = 2**20
 MAX_READ = 16 * 2**20
@@ -61,7 +63,7 @@ class Journal:
             os.close(descriptor)
         self._size += len(line)
         if created:
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
 
     def _write(self, descriptor: int, line: bytes) -> None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeward.errors import BundleError, EdgewardError, IntegrityError, TrustError
 from edgeward.runtimes.bundle.canonical import parse
+from edgeward.runtimes.bundle.durable import sync_tree
 from edgeward.runtimes.bundle.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -25,7 +26,7 @@ from edgeward.runtimes.bundle.read import (
     open_bundle,
     sha256_of,
 )
-from edgeward.runtimes.bundle.write import replace_folder, sync_tree
+from edgeward.runtimes.bundle.replace import replace_folder
 
 from .clock import Clock
 from .download import BlobDownload

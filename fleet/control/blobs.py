@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeward.errors import IntegrityError, UsageError
+from edgeward.runtimes.bundle.durable import sync
 
 from .problems import FullError, TooLargeError
 
@@ -130,7 +131,7 @@ class Upload:
             self._place.parent.mkdir(exist_ok=True)
             is_new = not self._place.exists()
             self._temporary.replace(self._place)
-            _sync_folder(self._place.parent)
+            sync(self._place.parent)
         if is_new:
             self._reserved = 0
 
@@ -152,14 +153,6 @@ def refusing_when_full() -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise _full("the disk is full") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _full(why: str) -> FullError:

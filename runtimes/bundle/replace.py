@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from .durable import sync
 from .exchange import exchange
 
 
@@ -32,23 +33,6 @@ def heal(destination: Path) -> None:
     old = set_aside(destination)
     if old.is_dir() and not os.path.lexists(destination):
         old.rename(destination)
-
-
-def sync_tree(folder: Path) -> None:
-    """Fsync every file and folder below `folder`, and `folder` itself."""
-    for at, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            sync(Path(at) / name)
-        sync(Path(at))
-
-
-def sync(path: Path) -> None:
-    """Fsync one file or folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _takes_free_place(new: Path, destination: Path) -> bool:

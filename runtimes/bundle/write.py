@@ -15,9 +15,10 @@ from edgeward.errors import BundleError, ManifestError, UnsafePathError, UsageEr
 
 from . import paths
 from .canonical import parse
+from .durable import sync_tree
 from .manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry, validate
-from .read import MAX_MANIFEST_BYTES, Bundle, open_bundle, sha256_of
-from .replace import heal, replace_folder, sync_tree
+from .read import MAX_MANIFEST_BYTES, open_bundle, sha256_of
+from .replace import heal, replace_folder
 from .scratch import scratch_folder
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -137,6 +138,3 @@ def _unwritable(destination: Path, error: OSError) -> BundleError:
         why=about,
         next=f"df -h {destination.parent}" if full else "",
     )
-
-
-__all__ = ["Bundle", "BundleWriter", "replace_folder", "sync_tree", "writing_bundle"]

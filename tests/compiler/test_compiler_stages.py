@@ -233,7 +233,7 @@ def test_a_disk_that_fills_while_an_entry_is_kept_is_told(tmp_path, monkeypatch)
     def full(folder):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stage_cache, "fsync_tree", full)
+    monkeypatch.setattr(stage_cache, "sync_tree", full)
     with runner(tmp_path) as run, pytest.raises(StageError, match="the disk is full") as caught:
         run.run(spec("echo"))
     assert "EDGEWARD_CACHE" in caught.value.next
