@@ -14,6 +14,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from edgeward.runtimes import load
+from edgeward.runtimes.engines.onnxruntime import OnnxRuntimeSession
 from edgeward.runtimes.tasks.pooling import read_pipeline
 from edgeward.targets.probe import probe
 
@@ -87,13 +89,13 @@ def main() -> None:
     print(f"{machine.cpu_model}, {machine.cores} cores, {platform.machine()}; "
           f"onnxruntime {onnxruntime.__version__}, 1 thread")  # fmt: skip
     session = load(given.bundle, threads=1)
-    by_hand = straight(given.bundle, session.engine._session)  # type: ignore[attr-defined]
+    if not isinstance(session.engine, OnnxRuntimeSession):
+        raise SystemExit(f"{given.bundle} does not run in ONNX Runtime")
+    by_hand = straight(given.bundle, session.engine.native)
     for name, texts in CASES.items():
         np.testing.assert_allclose(session.embed(texts), by_hand(texts), atol=1e-6)
         ours, theirs, ratio = compare(
-            lambda texts=texts: session.embed(texts),  # type: ignore[misc]
-            lambda texts=texts: by_hand(texts),  # type: ignore[misc]
-            given.rounds,
+            partial(session.embed, texts), partial(by_hand, texts), given.rounds
         )
         print(f"{name:14} embed() {ours:8.3f} ms   straight {theirs:8.3f} ms   ratio {ratio:.4f}")
 

@@ -130,6 +130,11 @@ class Proof(_Part):
     degraded: bool = False
 
     @property
+    def figures(self) -> dict[str, float]:
+        """Everything that was measured, held to a tolerance or not."""
+        return {**self.informative, **{check.metric: check.value for check in self.checks}}
+
+    @property
     def failures(self) -> list[Check]:
         """The checks that fell short."""
         return [check for check in self.checks if not check.passed]

@@ -38,7 +38,10 @@ class EngineSession(Protocol):
     outputs: Sequence[str]
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run once; the keys are the graph's own names."""
+        """Run once; the keys are the graph's own names. UsageError where the inputs do not fit."""
+
+    def run_prepared(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
+        """Run on arrays that a task made for this graph, unchecked; the outputs in that order."""
 
 
 class Engine(Protocol):

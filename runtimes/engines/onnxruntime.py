@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _ERRORS_ONLY = 3
 
 
 class OnnxRuntimeSession:
-    """One ONNX graph, loaded."""
+    """One ONNX graph, loaded; `native` is ONNX Runtime's own InferenceSession."""
 
     def __init__(self, module: Any, path: Path, options: EngineOptions) -> None:
         settings = module.SessionOptions()
@@ -30,25 +30,25 @@ class OnnxRuntimeSession:
             settings.inter_op_num_threads = 1
         providers = _available(module, options.providers or DEFAULT_PROVIDERS)
         try:
-            self._session = module.InferenceSession(str(path), settings, providers=providers)
+            self.native = module.InferenceSession(str(path), settings, providers=providers)
         except Exception as error:
             raise EngineError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name}",
                 why=_first_line(error),
                 next="edgeward doctor",
             ) from error
-        self.inputs = [item.name for item in self._session.get_inputs()]
-        self.outputs = [item.name for item in self._session.get_outputs()]
+        self.inputs = [item.name for item in self.native.get_inputs()]
+        self.outputs = [item.name for item in self.native.get_outputs()]
         self._symbolic = [
             (item.name, position, axis)
-            for item in self._session.get_inputs()
+            for item in self.native.get_inputs()
             for position, axis in enumerate(item.shape)
             if isinstance(axis, str)
         ]
         self.ref = EngineRef(
             name="onnxruntime",
             version=module.__version__,
-            provider=self._session.get_providers()[0],
+            provider=self.native.get_providers()[0],
             machine=platform.machine(),
         )
 
@@ -60,14 +60,18 @@ class OnnxRuntimeSession:
             )
         arrays = {name: _array(name, value) for name, value in inputs.items()}
         self._refuse_disagreeing(arrays)
+        return dict(zip(self.outputs, self.run_prepared(arrays, self.outputs), strict=True))
+
+    def run_prepared(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
+        """Run on arrays that a task made for this graph, unchecked; the outputs in that order."""
         try:
-            results = self._session.run(self.outputs, arrays)
+            results: list[Tensor] = self.native.run(outputs, inputs)
         except Exception as error:
             reason = _first_line(error)
             if isinstance(error, (ValueError, TypeError)) or _is_refusal(reason):
                 raise UsageError("The inputs do not fit the model", why=reason) from error
             raise EngineError("ONNX Runtime failed while running", why=reason) from error
-        return dict(zip(self.outputs, results, strict=True))
+        return results
 
     def _refuse_disagreeing(self, arrays: Mapping[str, Tensor]) -> None:
         """Two lengths of one symbolic dimension: a kernel would fail on them or broadcast."""

@@ -27,7 +27,8 @@ class Embedder:
         self.tokenizer = TextTokenizer(folder, self.pipeline.max_tokens)
         self._engine = engine
         self._wanted = tuple(engine.inputs)
-        self._hidden = HIDDEN_STATES if HIDDEN_STATES in engine.outputs else engine.outputs[0]
+        known = HIDDEN_STATES in engine.outputs
+        self._outputs = (HIDDEN_STATES if known else engine.outputs[0],)
         self._width = _hidden_size(folder)
         unknown = set(self._wanted) - {"input_ids", "attention_mask", "token_type_ids"}
         if unknown:
@@ -49,11 +50,11 @@ class Embedder:
     def embed_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
         """Embed prepared texts as one padded batch: (texts, dimensions) float32, tokens used."""
         encoded = self.tokenizer(texts)
-        outputs = self._engine.run(self._inputs(encoded))
-        hidden = np.asarray(outputs[self._hidden], np.float32)
+        (output,) = self._engine.run_prepared(self._inputs(encoded), self._outputs)
+        hidden = np.asarray(output, np.float32)
         if hidden.ndim != 3 or hidden.shape[:2] != encoded.mask.shape:
             raise UnsupportedError(
-                f"The output {self._hidden} is not one vector a token",
+                f"The output {self._outputs[0]} is not one vector a token",
                 why=f"its shape is {hidden.shape}, the tokens' is {encoded.mask.shape}",
             )
         return self.pipeline(hidden, encoded.mask), encoded.tokens

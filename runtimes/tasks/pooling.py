@@ -52,13 +52,15 @@ class Pipeline:
 def mean(tokens: Floats, mask: Mask) -> Floats:
     """Average of the real tokens."""
     summed, count = _masked_sum(tokens, mask)
-    return np.asarray(summed / np.maximum(count, _TINY), np.float32)
+    averaged: Floats = summed / np.maximum(count, _TINY)
+    return averaged
 
 
 def mean_sqrt_len(tokens: Floats, mask: Mask) -> Floats:
     """Sum of the real tokens over the square root of their number."""
     summed, count = _masked_sum(tokens, mask)
-    return np.asarray(summed / np.sqrt(np.maximum(count, _TINY)), np.float32)
+    averaged: Floats = summed / np.sqrt(np.maximum(count, _TINY))
+    return averaged
 
 
 def weighted_mean(tokens: Floats, mask: Mask) -> Floats:
@@ -88,8 +90,9 @@ def last_token(tokens: Floats, mask: Mask) -> Floats:
 
 def normalize(vectors: Floats) -> Floats:
     """Scale every vector to length 1."""
-    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
-    return np.asarray(vectors / np.maximum(length, _TINY), np.float32)
+    length = np.sqrt(np.add.reduce(vectors * vectors, axis=1, keepdims=True))
+    unit: Floats = vectors / np.maximum(length, _TINY)
+    return unit
 
 
 POOLING: dict[str, Callable[[Floats, Mask], Floats]] = {
@@ -261,4 +264,4 @@ def _positive(value: Any) -> int | None:
 def _masked_sum(tokens: Floats, mask: Mask) -> tuple[Floats, Floats]:
     weights = mask.astype(np.float32)
     summed = np.matmul(weights[:, None, :], tokens)[:, 0, :]
-    return summed, weights.sum(axis=1, keepdims=True)
+    return summed, np.add.reduce(weights, axis=1, keepdims=True)
