@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeward.errors import UsageError
+from edgeward.errors import EdgewardError, UsageError
 from edgeward.runtimes.bundle.manifest import MANIFEST_NAME, Check, schema_version
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 from edgeward.runtimes.bundle.write import writing_bundle
@@ -101,7 +101,7 @@ def _problem_with(destination: Path) -> str:
 def _existing(destination: Path) -> Bundle | None:
     try:
         return open_bundle(destination)
-    except Exception:  # noqa: BLE001  whatever is wrong with it, a whole one takes its place
+    except (EdgewardError, OSError):
         return None
 
 

@@ -14,8 +14,7 @@ def compiled_row(compiled: Compiled) -> dict[str, object]:
     """Return the figures that people compare bundles by."""
     manifest = compiled.bundle.manifest
     proof = manifest.proof
-    figures = {**proof.informative, **{check.metric: check.value for check in proof.checks}}
-    cosine = figures.get("eval_cosine_mean")
+    cosine = proof.figures.get("eval_cosine_mean")
     return {
         "bundle": compiled.bundle.digest[:12],
         "target": manifest.target.name,

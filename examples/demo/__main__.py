@@ -16,7 +16,7 @@ from typing import Any
 from broken import break_bundle
 from devices import Device, devices
 from model import NAME, fetch_model
-from report import figures, write_report
+from report import write_report
 from rich.console import Console
 from shell import DemoError, Shell
 from traffic import send_traffic
@@ -67,6 +67,7 @@ def run(began: float) -> None:
         bundles = compile_all(shell, model)
         fleet = devices(OUT / "devices")
         bring_up(shell, fleet)
+        step("4  sign a release of both variants and roll it out in two waves")
         first = release(shell, "1.0.0", bundles, expect=0)
         statistics = hear_back(shell, fleet)
         step("6  a broken model: right digests, right signature, perturbed weights")
@@ -125,8 +126,6 @@ def bring_up(shell: Shell, fleet: list[Device]) -> None:
 def release(shell: Shell, version: str, bundles: dict[str, Path], expect: int) -> Any:
     """Sign a release, roll it out in two waves, watch it; return the rollout."""
     home = OUT / "fleet"
-    if version == "1.0.0":
-        step("4  sign a release of both variants and roll it out in two waves")
     shell.run(
         "release", "create", MODEL, version, *bundles.values(), "--sign", OUT / "keys",
         "--home", home,
@@ -180,7 +179,7 @@ def summarise(
     step("summary")
     for target, path in bundles.items():
         bundle = open_bundle(path, check="sizes")
-        manifest, cosine = bundle.manifest, figures(bundle)["eval_cosine_mean"]
+        manifest, cosine = bundle.manifest, bundle.manifest.proof.figures["eval_cosine_mean"]
         engine = manifest.proof.engine
         proved = f"cosine {cosine:.5f} by {engine.name} {engine.version}" if engine else ""
         size = f"{manifest.size / 2**20:5.1f} MiB"

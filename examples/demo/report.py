@@ -41,7 +41,7 @@ def _bundle_rows(bundles: Sequence[Bundle]) -> list[dict[str, object]]:
     for bundle in bundles:
         manifest = bundle.manifest
         engine = manifest.proof.engine
-        values = figures(bundle)
+        values = manifest.proof.figures
         measured = manifest.performance.measured
         rows.append(
             {
@@ -77,12 +77,6 @@ def _stats_rows(stats: Any) -> list[dict[str, object]]:
         }
         for row in stats
     ]
-
-
-def figures(bundle: Bundle) -> dict[str, float]:
-    """Return every figure of the proof, judged by a bound or only told."""
-    proof = bundle.manifest.proof
-    return {**proof.informative, **{check.metric: check.value for check in proof.checks}}
 
 
 def _bars(bundles: Sequence[Bundle]) -> str:
