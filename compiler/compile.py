@@ -23,8 +23,10 @@ from .progress import NullReporter
 from .recipe import recipe_for
 from .source import Source, open_source
 from .stages import StageInput, StageResult, StageRunner, StageSpec
+from .tasks import task_spec
 from .texts import ProofTexts, proof_texts
 from .timing import timed_stage
+from .tolerances import tolerances_of
 from .toolchains.manager import Toolchains
 
 DEFAULT_PRECISION = "default"
@@ -133,12 +135,13 @@ def _prove(job: Job, texts: ProofTexts, runner: StageRunner) -> Proved:
     artifact = module.build(job, runner)
     reference = runner.run(_reference(job, texts, module))
     verify = runner.run(_verify(job, texts, artifact, reference))
-    benchmark = runner.run(_benchmark(job, artifact))
+    benchmark = runner.run(_benchmark(job, artifact, reference))
     metrics = verify.data["metrics"]
     if not isinstance(metrics, dict):
         raise ProofError("The proof gave no figures", why=str(metrics)[:200])
-    bounds = (*job.recipe.golden, *job.recipe.compile_only)
-    checks = tuple(bound.check(float(str(metrics[bound.metric]))) for bound in bounds)
+    bounds = tolerances_of(job)
+    bounded = (*bounds.golden, *bounds.compile_only)
+    checks = tuple(bound.check(float(str(metrics[bound.metric]))) for bound in bounded)
     options = module.engine_options(job)
     return Proved(job, artifact, options, reference, verify, benchmark, checks)
 
@@ -147,10 +150,11 @@ def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
     source = job.source
     return StageSpec(
         name="reference",
-        call="edgeward.compiler.reference:reference",
+        call=task_spec(source.task).reference,
         version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={
+            "task": source.task,
             "golden_names": list(texts.golden),
             "golden_texts": list(texts.golden.values()),
             "evaluation_texts": list(texts.evaluation),
@@ -164,7 +168,7 @@ def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
 def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageResult) -> StageSpec:
     return StageSpec(
         name="verify",
-        call="edgeward.compiler.verify:verify",
+        call=task_spec(job.source.task).verify,
         version=3,
         inputs={
             "model": artifact.model,
@@ -173,6 +177,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
         },
         params={
             "format": job.recipe.format,
+            "task": job.source.task,
             "threads": 1,
             "evaluation_texts": list(texts.evaluation),
         },
@@ -181,12 +186,16 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
     )
 
 
-def _benchmark(job: Job, artifact: Artifact) -> StageSpec:
+def _benchmark(job: Job, artifact: Artifact, reference: StageResult) -> StageSpec:
     return StageSpec(
         name="benchmark",
-        call="edgeward.compiler.verify:benchmark",
-        version=1,
-        inputs={"model": artifact.model, "assets": artifact.results[0].as_input("assets")},
+        call=task_spec(job.source.task).benchmark,
+        version=2,
+        inputs={
+            "model": artifact.model,
+            "assets": artifact.results[0].as_input("assets"),
+            "reference": reference.as_input(),
+        },
         params={"format": job.recipe.format, "threads": 1, "text": _BENCHMARK_TEXT},
         toolchain=artifact.engine_toolchain,
     )

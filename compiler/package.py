@@ -13,11 +13,12 @@ from edgeward.errors import EdgewardError, UsageError
 from edgeward.runtimes.bundle.manifest import MANIFEST_NAME, Check, schema_version
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 from edgeward.runtimes.bundle.write import writing_bundle
-from edgeward.runtimes.proof.golden import CASES_NAME
+from edgeward.runtimes.proof.files import CASES_NAME
 
 from .formats.base import Artifact, Job
 from .stages import StageResult
 from .texts import ProofTexts
+from .tolerances import tolerances_of
 
 _TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
 
@@ -63,8 +64,9 @@ def package(proved: Proved, name: str, texts: ProofTexts, destination: Path) -> 
         export = proved.artifact.results[0]
         for file in proved.job.source.files:
             writer.add(file, export.path / "assets" / file)
-        if "tokenizer.json" not in proved.job.source.files:
-            writer.add("tokenizer.json", export.path / "assets" / "tokenizer.json")
+        tokenizer = export.path / "assets" / "tokenizer.json"
+        if "tokenizer.json" not in proved.job.source.files and tokenizer.is_file():
+            writer.add("tokenizer.json", tokenizer)
         _add_model(writer, proved.artifact)
         for path in sorted((proved.reference.path / "golden").iterdir()):
             writer.add(f"golden/{path.name}", path)
@@ -197,10 +199,11 @@ def _pending(proved: Proved) -> list[str]:
 
 def _golden(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
     metrics: Any = proved.verify.data["metrics"]
-    tolerances = [bound.check(metrics[bound.metric]) for bound in proved.job.recipe.golden]
+    bounds = tolerances_of(proved.job).golden
+    tolerances = [bound.check(metrics[bound.metric]) for bound in bounds]
     return {
         "path": CASES_NAME,
-        "cases": len(texts.golden),
+        "cases": proved.reference.data.get("cases", len(texts.golden)),
         "tolerances": [check.model_dump(mode="json") for check in tolerances],
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeward.errors import SourceError
-from edgeward.runtimes.proof.golden import GoldenCases, write_cases
+from edgeward.runtimes.proof.vectors import GoldenCases, write_cases
 from edgeward.runtimes.tasks.embedding import prepare_texts
 from edgeward.runtimes.tasks.pooling import Pipeline, read_pipeline
 from edgeward.runtimes.tasks.tokens import token_limit

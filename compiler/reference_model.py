@@ -11,18 +11,21 @@ from edgeward.errors import SourceError, UnsupportedError
 FolderState = tuple[tuple[str, int, int], ...]
 
 
-def load_model(folder: Path) -> Any:
-    """Load the encoder in float32 for inference; SourceError where the weights do not fit it."""
-    return _load_model(folder, _state_of(folder))
+def load_model(folder: Path, auto_class: str = "AutoModel") -> Any:
+    """Load the model in float32 for inference; SourceError where the weights do not fit it.
+
+    `auto_class` is the name of transformers' class for the task.
+    """
+    return _load_model(folder, auto_class, _state_of(folder))
 
 
 @functools.lru_cache(maxsize=1)
-def _load_model(folder: Path, _state: FolderState) -> Any:
+def _load_model(folder: Path, auto_class: str, _state: FolderState) -> Any:
     import torch
-    from transformers import AutoModel
+    import transformers
 
     try:
-        model, info = AutoModel.from_pretrained(
+        model, info = getattr(transformers, auto_class).from_pretrained(
             folder,
             dtype=torch.float32,
             local_files_only=True,

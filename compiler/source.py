@@ -16,6 +16,7 @@ from edgeward.runtimes.bundle.read import sha256_of
 from edgeward.runtimes.tasks.pooling import required_files
 
 from .architectures import task_of
+from .tasks import task_spec
 
 _MAX_JSON = 64 << 20
 _LFS_POINTER = b"version https://git-lfs"
@@ -33,7 +34,14 @@ _TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-_TRAVELLING = ("config.json", "generation_config.json", "chat_template.jinja", *_TOKENIZER_FILES)
+_TRAVELLING = (
+    "config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "preprocessor_config.json",
+    "processor_config.json",
+    *_TOKENIZER_FILES,
+)
 _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md"]
 
 
@@ -79,12 +87,14 @@ def read_source(folder: Path, name: str, revision: str, task: str | None = None)
     """Check a model folder: configuration first, then the weights' headers, then digests."""
     config = _read_config(folder)
     model_type, architecture = _architecture(config, folder)
-    chosen = task_of(model_type, architecture, task)
+    embeds = (folder / "modules.json").is_file()
+    chosen = task_of(model_type, architecture, task, embeds=embeds)
     weights = _weights(folder)
     travelling = [name for name in _TRAVELLING if (folder / name).is_file()]
     files = sorted({*travelling, *required_files(folder)})
     _refuse_links_out(folder, files)
-    if not any(name in files for name in ("tokenizer.json", *_TOKENIZER_FILES[4:])):
+    has_tokenizer = any(name in files for name in ("tokenizer.json", *_TOKENIZER_FILES[4:]))
+    if task_spec(chosen).reads_text and not has_tokenizer:
         raise SourceError(
             f"{folder} has no tokenizer", why="expected tokenizer.json or a vocabulary"
         )

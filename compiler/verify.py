@@ -5,31 +5,29 @@ Runs inside an engine's environment: no torch, no transformers, the runtime libr
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeward.runtimes.engines.base import EngineOptions, EngineSession
-from edgeward.runtimes.engines.registry import engine_for
+from edgeward.runtimes.engines.base import EngineSession
 from edgeward.runtimes.proof.compare import compare_vectors, rank_agreement, relative_difference
-from edgeward.runtimes.proof.golden import golden_metrics, read_cases
-from edgeward.runtimes.statistics.memory import peak_bytes
-from edgeward.runtimes.tasks.embedding import HIDDEN_STATES, Embedder
-from edgeward.targets.bench import machine, measure
+from edgeward.runtimes.proof.vectors import golden_metrics, read_cases
+from edgeward.runtimes.tasks.embedding import HIDDEN_STATES, Embedder, prepare_texts
+from edgeward.runtimes.tasks.pooling import read_pipeline
+from edgeward.runtimes.tasks.tokens import TextTokenizer
 
+from .measured import measured, open_engine
 from .reference import EVALUATION_NAME, SHAPES_NAME
 from .stage_context import StageContext
 
 _BATCH = 16
-_WARMUP, _REPETITIONS = 5, 50
 
 
 def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return every metric of the artifact against the reference."""
-    engine = _open(context, params)
+    engine = open_engine(context, params)
     embedder = Embedder(context.inputs["assets"], engine)
     reference = context.inputs["reference"]
     context.progress(0.2, "golden inputs")
@@ -51,36 +49,15 @@ def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return load time, first inference and latency of one text, one thread, in milliseconds."""
-    began = time.perf_counter()
-    engine = _open(context, params)
-    load_ms = (time.perf_counter() - began) * 1e3
-    embedder = Embedder(context.inputs["assets"], engine)
-    texts = embedder.prepare([params["text"]])
-    began = time.perf_counter()
-    _, tokens = embedder.embed_batch(texts)
-    first_ms = (time.perf_counter() - began) * 1e3
-    timed = measure(lambda: embedder.embed_batch(texts), warmup=_WARMUP, repetitions=_REPETITIONS)
-    return {
-        "measured": {
-            "load_ms": load_ms,
-            "first_ms": first_ms,
-            "latency_p50_ms": timed.p50_ms,
-            "latency_p95_ms": timed.p95_ms,
-            "latency_p99_ms": timed.p99_ms,
-            "throughput_per_s": timed.throughput_per_s,
-            "tokens": float(tokens),
-            "threads": float(params["threads"]),
-            "peak_memory_bytes": float(peak_bytes()),
-        },
-        "machine": {k: str(v) for k, v in machine().to_dict().items() if v is not None},
-        "summary": f"{tokens} tokens, {params['threads']} thread: p50 {timed.p50_ms:.2f} ms, "
-        f"p95 {timed.p95_ms:.2f} ms, load {load_ms:.0f} ms",
-    }
+    assets = context.inputs["assets"]
+    prepared = prepare_texts(read_pipeline(assets), [params["text"]])
+    tokens = TextTokenizer(assets)(prepared).tokens
 
+    def request_of(engine: EngineSession) -> Callable[[], object]:
+        embedder = Embedder(assets, engine)
+        return lambda: embedder.embed_batch(prepared)
 
-def _open(context: StageContext, params: Mapping[str, Any]) -> EngineSession:
-    options = EngineOptions(threads=params["threads"])
-    return engine_for(params["format"]).open_model(context.inputs["model"], options)
+    return measured(context, params, request_of, tokens, f"{tokens} tokens")
 
 
 def _evaluation(embedder: Embedder, reference: Path, texts: Sequence[str]) -> dict[str, float]:

@@ -49,7 +49,7 @@ def _export(job: Job) -> StageSpec:
     return StageSpec(
         name="export",
         call=f"{_WORKER}:export",
-        version=2,
+        version=3,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={"opset": _opset(job.profile), "task": source.task, "files": list(source.files)},
         toolchain=toolchain(),
@@ -61,7 +61,7 @@ def _quantise(job: Job, export: StageResult) -> StageSpec:
     return StageSpec(
         name="quantise",
         call=f"{_WORKER}:quantise",
-        version=1,
+        version=2,
         inputs={"model": export.as_input()},
         params={"per_channel": job.recipe.granularity == "per-channel"},
         toolchain=toolchain(),

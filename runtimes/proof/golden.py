@@ -1,41 +1,24 @@
-"""Golden inputs: texts and what the original made of them, carried by every bundle."""
+"""Golden inputs: run here what every bundle carries, and hold it to its own tolerances."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeward.errors import BundleError, IntegrityError
+from edgeward.errors import BundleError
 from edgeward.runtimes.bundle.manifest import Check, EngineRef
 from edgeward.runtimes.bundle.read import Bundle
-from edgeward.runtimes.session import Session, load
+from edgeward.runtimes.session import load
 from edgeward.runtimes.statistics.memory import peak_bytes
-from edgeward.runtimes.tasks.embedding import Embedder
 
-from .compare import compare_vectors, judge
+from .compare import judge
+from .registry import proof_for
 
-CASES_NAME = "golden/cases.json"
-REFERENCE_NAME = "golden/reference.safetensors"
 LATENCY_REPETITIONS = 30
-PADDED_BATCH = 6
-_MAX_CASES_BYTES = 8 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenCases:
-    """The texts, the original's vectors (n, dimensions) float32, and its token ids."""
-
-    texts: tuple[str, ...]
-    vectors: NDArray[np.float32]
-    ids: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,88 +51,6 @@ class GoldenReport:
         }
 
 
-def write_cases(folder: Path, names: Sequence[str], cases: GoldenCases) -> None:
-    """Write both files below `folder`, under the names that a bundle gives them."""
-    from safetensors.numpy import save_file
-
-    (folder / "golden").mkdir(parents=True, exist_ok=True)
-    listed = [{"name": n, "text": t} for n, t in zip(names, cases.texts, strict=True)]
-    text = json.dumps({"version": 1, "cases": listed}, ensure_ascii=False, indent=1)
-    (folder / CASES_NAME).write_text(text + "\n", encoding="utf-8")
-    flat = [token for ids in cases.ids for token in ids]
-    tensors = {
-        "vectors": np.ascontiguousarray(cases.vectors),
-        "ids": np.array(flat, np.int64),
-        "lengths": np.array([len(ids) for ids in cases.ids], np.int64),
-    }
-    save_file(tensors, folder / REFERENCE_NAME)
-
-
-def read_cases(folder: Path) -> GoldenCases:
-    """Read both files; IntegrityError where they are damaged or do not belong together."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        with (folder / CASES_NAME).open("rb") as file:
-            document = json.loads(file.read(_MAX_CASES_BYTES))
-        texts = tuple(str(case["text"]) for case in document["cases"])
-        tensors = load_file(folder / REFERENCE_NAME)
-        ids = _token_rows(tensors["ids"], tensors["lengths"], len(texts))
-        vectors = _checked_vectors(tensors["vectors"], len(texts))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise IntegrityError(f"The golden inputs of {folder} are damaged", why=str(error)) from None
-    return GoldenCases(texts, vectors, ids)
-
-
-def _token_rows(
-    ids: NDArray[np.generic], lengths: NDArray[np.generic], texts: int
-) -> tuple[tuple[int, ...], ...]:
-    if not all(part.ndim == 1 and part.dtype.kind in "iu" for part in (ids, lengths)):
-        raise ValueError("the token ids are not one row of whole numbers")
-    counts, flat = lengths.tolist(), ids.tolist()
-    if len(counts) != texts or min(counts) < 0 or sum(counts) != len(flat):
-        raise ValueError("the token ids do not match the texts")
-    ends = itertools.accumulate(counts, initial=0)
-    return tuple(tuple(flat[a:b]) for a, b in itertools.pairwise(ends))
-
-
-def _checked_vectors(vectors: NDArray[np.generic], texts: int) -> NDArray[np.float32]:
-    if vectors.ndim != 2 or len(vectors) != texts:
-        raise ValueError("the vectors do not match the texts")
-    checked = vectors.astype(np.float32)
-    if not np.isfinite(checked).all():
-        raise ValueError("the vectors are not finite")
-    return checked
-
-
-def golden_metrics(embedder: Embedder, cases: GoldenCases) -> dict[str, float]:
-    """Run every case alone and in padded batches; the worse of both counts."""
-    prepared = embedder.prepare(cases.texts)
-    alone = _embed(embedder, prepared, 1)
-    together = _embed(embedder, prepared, PADDED_BATCH)
-    both = compare_vectors(
-        np.concatenate([cases.vectors, cases.vectors]), np.concatenate([alone, together])
-    )
-    return {**both, "token_ids_equal": token_agreement(embedder, prepared, cases.ids)}
-
-
-def _embed(embedder: Embedder, texts: Sequence[str], size: int) -> NDArray[np.float32]:
-    batches = [texts[at : at + size] for at in range(0, len(texts), size)]
-    return np.concatenate([embedder.embed_batch(batch)[0] for batch in batches])
-
-
-def token_agreement(
-    embedder: Embedder, prepared: Sequence[str], wanted: Sequence[Sequence[int]]
-) -> float:
-    """Return the share of texts whose token ids are all the original's."""
-    equal = 0
-    for text, ids in zip(prepared, wanted, strict=True):
-        encoded = embedder.tokenizer([text])
-        equal += encoded.ids[0].tolist() == list(ids)
-    return equal / len(wanted)
-
-
 def run_golden(bundle: Bundle, *, threads: int = 0) -> GoldenReport:
     """Load the bundle here and run its golden inputs against its own tolerances.
 
@@ -162,26 +63,26 @@ def run_golden(bundle: Bundle, *, threads: int = 0) -> GoldenReport:
             why="so its proof cannot be run again",
             next="edgeward compile makes bundles that carry them",
         )
-    cases = read_cases(bundle.path)
+    proof = proof_for(bundle.manifest.task)
+    cases = proof.read_cases(bundle.path)
     session = load(bundle, threads=threads)
-    metrics = golden_metrics(session.embedder, cases)
+    metrics = proof.metrics(session, cases)
     return GoldenReport(
         checks=tuple(judge(metrics, golden.tolerances)),
-        cases=len(cases.texts),
+        cases=proof.count(cases),
         engine=session.engine.ref,
         load_ms=session.recorder.load_ms,
-        latency_ms=_latency(session, cases.texts),
+        latency_ms=_latency(proof.request(session, cases)),
         peak_memory_bytes=peak_bytes(),
         metrics=metrics,
     )
 
 
-def _latency(session: Session, texts: Sequence[str]) -> dict[str, float]:
-    text = sorted(texts, key=len)[len(texts) // 2]
+def _latency(request: Callable[[], object]) -> dict[str, float]:
     times: list[float] = []
     for _ in range(LATENCY_REPETITIONS):
         began = time.perf_counter()
-        session.embed([text])
+        request()
         times.append((time.perf_counter() - began) * 1e3)
     p50, p95, p99 = (float(q) for q in np.percentile(times, [50, 95, 99]))
     return {"p50": p50, "p95": p95, "p99": p99}

@@ -67,8 +67,8 @@ class TextTokenizer:
         else:
             self._tokenizer.no_truncation()
 
-    def __call__(self, texts: Sequence[str]) -> Encoded:
-        """Encode a batch of at least one text."""
+    def __call__(self, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> Encoded:
+        """Encode a batch of at least one text, or of pairs of them."""
         batch = self._tokenizer.encode_batch_fast(texts)
         if not batch[0].ids:
             return self._only_padding(len(batch))

@@ -13,6 +13,7 @@ from proved_job import ASSETS, PROOF_TEXTS, job, proved
 from edgeward.compiler.compile import CompileRequest, refuse_failure
 from edgeward.compiler.formats.base import Job
 from edgeward.compiler.package import Proved, bundle_name, check_place, package
+from edgeward.compiler.tolerances import tolerances_of
 from edgeward.errors import ProofError, UsageError
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 
@@ -49,7 +50,7 @@ def test_the_golden_cases_are_the_references(place: Path) -> None:
     assert bundle.manifest.golden is not None
     assert bundle.manifest.golden.cases == len(PROOF_TEXTS.golden)
     bounded = {check.metric for check in bundle.manifest.golden.tolerances}
-    assert bounded == {bound.metric for bound in job().recipe.golden}
+    assert bounded == {bound.metric for bound in tolerances_of(job()).golden}
 
 
 def test_a_quantised_model_has_the_ecosystems_name_and_its_own_weights(place: Path) -> None:

@@ -15,9 +15,11 @@ from edgeward.compiler.compile import CompileRequest, model_name
 from edgeward.compiler.formats import onnx
 from edgeward.compiler.formats.registry import FORMATS, format_module
 from edgeward.compiler.package import bundle_name
-from edgeward.compiler.recipe import RECIPES, Bound, recipe_for
+from edgeward.compiler.recipe import RECIPES, recipe_for
 from edgeward.compiler.stage import StageSpec, stage_key
+from edgeward.compiler.tasks import TASKS
 from edgeward.compiler.texts import LEAST_TEXTS, proof_texts
+from edgeward.compiler.tolerances import Bound, Tolerances, tolerances_for
 from edgeward.errors import UnsupportedError, UsageError
 from edgeward.targets.load import load, names
 
@@ -33,14 +35,16 @@ def test_each_recipe_stands_under_its_own_name() -> None:
     assert {form for form, _ in RECIPES} == set(FORMATS)
 
 
+@pytest.mark.parametrize("task", sorted(TASKS))
 @pytest.mark.parametrize(("form", "precision"), ENTRIES)
-def test_a_proof_measures_everything_that_a_recipe_bounds(form: str, precision: str) -> None:
-    recipe = recipe_for(form, precision)
-    bounds = (*recipe.golden, *recipe.compile_only)
+def test_a_proof_measures_everything_that_is_bounded(form: str, precision: str, task: str) -> None:
+    tolerances = tolerances_for(recipe_for(form, precision).precision, TASKS[task])
+    bounds = (*tolerances.golden, *tolerances.compile_only)
     assert {bound.metric for bound in bounds} <= set(PERFECT)
     assert all(bound.check(PERFECT[bound.metric]).passed for bound in bounds)
-    assert "token_ids_equal" in {bound.metric for bound in recipe.golden}
-    assert {"cosine_min", "cosine_mean"} <= {bound.metric for bound in recipe.golden}
+    assert {"cosine_min", "cosine_mean"} <= {bound.metric for bound in tolerances.golden}
+    tokenised = "token_ids_equal" in {bound.metric for bound in tolerances.golden}
+    assert tokenised == (TASKS[task].modality in ("text", "text-pair"))
 
 
 @given(value=FIGURE, bound=FIGURE)
@@ -51,10 +55,15 @@ def test_a_figure_passes_on_its_side_of_the_bound_alone(value: float, bound: flo
     assert (least.value, least.bound, least.metric) == (value, bound, "m")
 
 
-@given(st.sampled_from(ENTRIES), st.floats(0, 0.5))
-def test_a_looser_precision_allows_no_less(entry: tuple[str, str], cosine: float) -> None:
-    exact = {bound.metric: bound for bound in recipe_for(entry[0], "fp32").golden}
-    for bound in recipe_for(*entry).golden:
+@given(st.sampled_from(ENTRIES), st.sampled_from(sorted(TASKS)), st.floats(0, 0.5))
+def test_a_looser_precision_allows_no_less(
+    entry: tuple[str, str], task: str, cosine: float
+) -> None:
+    def golden(precision: str) -> Tolerances:
+        return tolerances_for(precision, TASKS[task])
+
+    exact = {bound.metric: bound for bound in golden("fp32").golden}
+    for bound in golden(entry[1]).golden:
         assert exact[bound.metric].bound >= bound.bound
         if bound.metric == "cosine_min":
             assert not bound.check(cosine).passed

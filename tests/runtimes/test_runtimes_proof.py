@@ -28,7 +28,8 @@ from edgeward.runtimes.proof.compare import (
     rank_agreement,
     relative_difference,
 )
-from edgeward.runtimes.proof.golden import CASES_NAME, REFERENCE_NAME, run_golden
+from edgeward.runtimes.proof.files import CASES_NAME, REFERENCE_NAME
+from edgeward.runtimes.proof.golden import run_golden
 
 Floats = NDArray[np.float32]
 VECTORS = arrays.arrays(

@@ -154,30 +154,32 @@ def scale(model: torch.nn.Module) -> None:
                 parameter.copy_((parameter.mean() > 0.5).float() + 0.1 * values)
 
 
-def write(folder: Path, model_type: str) -> None:
-    """Write one model as a hub repository holds it."""
-    kind, tokenizer_class, settings = ENCODERS[model_type]
+def write_tokenizer(folder: Path, model_type: str) -> dict[str, int | None]:
+    """Write a family's tokenizer; return the ids and the size that its configuration names."""
+    kind, tokenizer_class, _ = ENCODERS[model_type]
     special = special_tokens(model_type)
     tokenizer = train(kind, special)
-    config = AutoConfig.for_model(
-        model_type,
-        **{**SIZES, **settings},
-        vocab_size=tokenizer.get_vocab_size(),
-        **{
-            f"{name}_token_id": tokenizer.token_to_id(special[role])
-            for name, role in (("pad", "pad"), ("bos", "cls"), ("eos", "sep"), ("cls", "cls"))
-        },
-    )
-    torch.manual_seed(0)
-    model = AutoModel.from_config(config, dtype=torch.float32)
-    scale(model)
-    model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     named = {f"{role}_token": token for role, token in special.items()}
     settings = {"tokenizer_class": tokenizer_class, "model_max_length": 64, **named}
     if kind == "wordpiece":
         settings["do_lower_case"] = True
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1))
+    roles = (("pad", "pad"), ("bos", "cls"), ("eos", "sep"), ("cls", "cls"))
+    ids = {f"{name}_token_id": tokenizer.token_to_id(special[role]) for name, role in roles}
+    return {"vocab_size": tokenizer.get_vocab_size(), **ids}
+
+
+def write(folder: Path, model_type: str) -> None:
+    """Write one model as a hub repository holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = write_tokenizer(folder, model_type)
+    settings = {**SIZES, **ENCODERS[model_type][2]}
+    config = AutoConfig.for_model(model_type, **settings, **ids)
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config, dtype=torch.float32)
+    scale(model)
+    model.save_pretrained(folder)
 
 
 def variants(root: Path) -> None:

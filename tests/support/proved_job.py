@@ -15,7 +15,8 @@ from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.source import Source
 from edgeward.compiler.stages import StageResult, StageSpec
 from edgeward.compiler.texts import ProofTexts
-from edgeward.runtimes.proof.golden import write_cases
+from edgeward.compiler.tolerances import tolerances_of
+from edgeward.runtimes.proof.vectors import write_cases
 from edgeward.targets.load import load as load_profile
 
 PERFECT = {
@@ -27,6 +28,7 @@ PERFECT = {
     "eval_cosine_mean": 1.0,
     "eval_cosine_min": 1.0,
     "eval_rank_agreement": 1.0,
+    "eval_top1_agreement": 1.0,
     "untraced_relative_difference": 0.0,
 }
 PROOF_TEXTS = ProofTexts({f"case {n}": text for n, text in enumerate(TEXTS)}, ("a", "b", "c"))
@@ -86,7 +88,8 @@ def proved(folder: Path, made: Job, **metrics: float) -> Proved:
         "metrics": figures,
         "engine": {"name": "onnxruntime", "version": "1.32.0"},
     }
-    bounds = (*made.recipe.golden, *made.recipe.compile_only)
+    tolerances = tolerances_of(made)
+    bounds = (*tolerances.golden, *tolerances.compile_only)
     return Proved(
         job=made, artifact=artifact, options=onnx.engine_options(made), reference=reference,
         verify=_with(verify, verified),

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 from edgeward.runtimes.bundle.write import writing_bundle
-from edgeward.runtimes.proof.golden import CASES_NAME, GoldenCases, write_cases
+from edgeward.runtimes.proof.files import CASES_NAME
+from edgeward.runtimes.proof.vectors import GoldenCases, write_cases
 from edgeward.targets.load import load as load_profile
 
 SENTENCE = "where is gate b12 the train leaves at noon"

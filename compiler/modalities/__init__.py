@@ -1,0 +1,1 @@
+"""What models are traced with and proved on, one file a modality."""

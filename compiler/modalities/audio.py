@@ -1,0 +1,84 @@
+"""Sound: waveforms, or the log-mel frames that some models take."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeward.compiler.tasks import TaskSpec
+
+from .base import Axes, Given
+
+_RATE = 16_000
+_SECONDS = (0.5, 1.0, 1.7)
+_EVALUATED = 8
+
+
+class Audio:
+    """`input_values` (batch, samples) of speech encoders, or their frames (batch, time, bins)."""
+
+    def __init__(self, spec: TaskSpec, folder: Path, model: Any) -> None:
+        del spec, folder
+        config = model.config
+        taken = inspect.signature(model.forward).parameters
+        self._name = "input_features" if "input_features" in taken else "input_values"
+        spectrogram = hasattr(config, "frequency_stride")
+        self._frames = (int(config.max_length), int(config.num_mel_bins)) if spectrogram else None
+
+    def traced(self) -> dict[str, Any]:
+        """Return two sounds of one length."""
+        return {self._name: self._sounds(2, 1.0, 0)}
+
+    def axes(self) -> Axes:
+        """Return the batch, and the samples of a waveform."""
+        if self._frames:
+            return {self._name: {0: "batch"}}
+        return {self._name: {0: "batch", 1: "samples"}}
+
+    def golden(self, texts: dict[str, str]) -> list[Given]:
+        """Return sounds of several lengths, and silence."""
+        import torch
+
+        del texts
+        cases = [
+            Given(f"{seconds} s", {self._name: self._sounds(1, seconds, number)})
+            for number, seconds in enumerate(_SECONDS)
+        ]
+        return [
+            *cases,
+            Given("silence", {self._name: torch.zeros_like(cases[0].tensors[self._name])}),
+        ]
+
+    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+        """Return seeded sounds."""
+        del texts
+        return [
+            Given(f"sound {n}", {self._name: self._sounds(1, 1.0, 100 + n)})
+            for n in range(_EVALUATED)
+        ]
+
+    def untraced(self, seed: int) -> list[Given]:
+        """Return other batches and other lengths."""
+        return [
+            Given(f"{rows} x {seconds} s", {self._name: self._sounds(rows, seconds, seed + rows)})
+            for rows, seconds in ((1, 0.4), (3, 1.3), (1, 3.0))
+        ]
+
+    def _sounds(self, rows: int, seconds: float, seed: int) -> Any:
+        """Vowel-like sums of harmonics that swell and fade, with a little noise; unit variance."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        if self._frames:
+            return torch.randn((rows, *self._frames), generator=generator)
+        count = int(seconds * _RATE)
+        clock = torch.arange(count) / _RATE
+        pitch = 90 + 160 * torch.rand((rows, 1, 1), generator=generator)
+        harmonics = torch.arange(1, 13)[None, :, None]
+        loudness = torch.rand((rows, 12, 1), generator=generator)
+        wave = (loudness * torch.sin(2 * torch.pi * pitch * harmonics * clock)).sum(1)
+        wave = wave * (0.2 + torch.sin(2 * torch.pi * 3 * clock) ** 2)
+        wave = wave + 0.05 * torch.randn((rows, count), generator=generator)
+        return (wave - wave.mean(1, keepdim=True)) / wave.std(1, keepdim=True)

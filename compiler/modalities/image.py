@@ -1,0 +1,117 @@
+"""Images, as the model's own preprocessing would hand them over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeward.compiler.tasks import TaskSpec
+from edgeward.runtimes.tasks.pooling import read_json
+
+from .base import Axes, Given
+
+_DEFAULT_SIDE = 224
+_LARGEST_SIDE = 4096
+_GOLDEN = ("gradient", "checkers", "noise", "black", "white", "scene")
+_EVALUATED = 12
+
+
+class Image:
+    """Normalised pixels (batch, channels, height, width) of the size that the model is fed."""
+
+    def __init__(self, spec: TaskSpec, folder: Path, model: Any) -> None:
+        del spec
+        self._size = image_size(folder, model.config)
+        self._channels = int(getattr(model.config, "num_channels", 3))
+
+    def traced(self) -> dict[str, Any]:
+        """Return two pictures."""
+        import torch
+
+        return {"pixel_values": torch.cat([self._picture("scene", n) for n in (0, 1)])}
+
+    def axes(self) -> Axes:
+        """Return the batch: height and width are what the preprocessing makes."""
+        return {"pixel_values": {0: "batch"}}
+
+    def golden(self, texts: dict[str, str]) -> list[Given]:
+        """Return plain, busy, empty and saturated pictures."""
+        del texts
+        return [
+            Given(name, {"pixel_values": self._picture(name, number)})
+            for number, name in enumerate(_GOLDEN)
+        ]
+
+    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+        """Return seeded scenes of smooth shapes and noise."""
+        del texts
+        return [
+            Given(f"scene {n}", {"pixel_values": self._picture("scene", 100 + n)})
+            for n in range(_EVALUATED)
+        ]
+
+    def untraced(self, seed: int) -> list[Given]:
+        """Return batches of one, three and five."""
+        import torch
+
+        return [
+            Given(
+                f"{rows} pictures",
+                {
+                    "pixel_values": torch.cat(
+                        [self._picture("noise", seed + n) for n in range(rows)]
+                    )
+                },
+            )
+            for rows in (1, 3, 5)
+        ]
+
+    def _picture(self, kind: str, seed: int) -> Any:
+        import torch
+
+        height, width = self._size
+        generator = torch.Generator().manual_seed(seed)
+        shape = (1, self._channels, height, width)
+        if kind == "black":
+            return torch.full(shape, -2.0)
+        if kind == "white":
+            return torch.full(shape, 2.0)
+        if kind == "noise":
+            return torch.randn(shape, generator=generator)
+        if kind == "gradient":
+            return torch.linspace(-2, 2, width).expand(shape).contiguous()
+        if kind == "checkers":
+            rows, columns = torch.arange(height)[:, None] // 8, torch.arange(width)[None] // 8
+            return (((rows + columns) % 2) * 3.0 - 1.5).expand(shape).contiguous()
+        coarse = torch.randn((1, self._channels, 6, 6), generator=generator)
+        smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+        return smooth + 0.1 * torch.randn(shape, generator=generator)
+
+
+def image_size(folder: Path, config: Any) -> tuple[int, int]:
+    """Return (height, width) after preprocessing: the processor's crop or size, else the model's.
+
+    A shortest edge means a square picture here.
+    """
+    path = folder / "preprocessor_config.json"
+    settings = read_json(path) if path.is_file() else {}
+    settings = settings if isinstance(settings, dict) else {}
+    crop = settings.get("crop_size") if settings.get("do_center_crop", True) else None
+    vision = getattr(config, "vision_config", None)
+    own = getattr(config, "image_size", None) or getattr(vision, "image_size", None)
+    for stated in (crop, settings.get("size"), own):
+        size = _pair(stated)
+        if size is not None:
+            return size
+    return (_DEFAULT_SIDE, _DEFAULT_SIDE)
+
+
+def _pair(stated: Any) -> tuple[int, int] | None:
+    if isinstance(stated, dict):
+        edge = stated.get("shortest_edge") or stated.get("longest_edge")
+        stated = (stated.get("height", edge), stated.get("width", edge))
+    sides = tuple(stated) if isinstance(stated, (list, tuple)) else (stated, stated)
+    if len(sides) != 2 or not all(isinstance(s, int) and 0 < s <= _LARGEST_SIDE for s in sides):
+        return None
+    return (sides[0], sides[1])

@@ -1,0 +1,144 @@
+"""What each task is, as data: the class that computes it, what goes in, what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgeward.errors import UnsupportedError
+
+FEATURE_EXTRACTION = "feature-extraction"
+_TENSORS = "edgeward.compiler.tensor"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task.
+
+    `suffix` is how the classes of this task end in a configuration's `architectures`. `classes`
+    gives the axis of each output along which one value is picked (its argmax is what a user sees).
+    `reference`, `verify` and `benchmark` are the stages of its proof, as `module:function`.
+    """
+
+    name: str
+    auto_class: str
+    suffix: str
+    modality: str
+    outputs: tuple[str, ...]
+    classes: Mapping[str, int] = field(default_factory=dict)
+    reference: str = f"{_TENSORS}_reference:reference"
+    verify: str = f"{_TENSORS}_verify:verify"
+    benchmark: str = f"{_TENSORS}_verify:benchmark"
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a tokenizer belongs to it."""
+        return self.modality in ("text", "text-pair", "image-text")
+
+    @property
+    def kind(self) -> str:
+        """Which tolerances hold for it: `vectors`, `classes` or `tensors`."""
+        if self.name == FEATURE_EXTRACTION:
+            return "vectors"
+        return "classes" if self.classes else "tensors"
+
+
+_LAST = {"logits": -1}
+TASKS = {
+    spec.name: spec
+    for spec in (
+        TaskSpec(
+            FEATURE_EXTRACTION,
+            "AutoModel",
+            "Model",
+            "text",
+            ("last_hidden_state",),
+            reference="edgeward.compiler.reference:reference",
+            verify="edgeward.compiler.verify:verify",
+            benchmark="edgeward.compiler.verify:benchmark",
+        ),
+        TaskSpec("fill-mask", "AutoModelForMaskedLM", "ForMaskedLM", "text", ("logits",), _LAST),
+        TaskSpec(
+            "text-classification",
+            "AutoModelForSequenceClassification",
+            "ForSequenceClassification",
+            "text",
+            ("logits",),
+            _LAST,
+        ),
+        TaskSpec(
+            "token-classification",
+            "AutoModelForTokenClassification",
+            "ForTokenClassification",
+            "text",
+            ("logits",),
+            _LAST,
+        ),
+        TaskSpec(
+            "question-answering",
+            "AutoModelForQuestionAnswering",
+            "ForQuestionAnswering",
+            "text-pair",
+            ("start_logits", "end_logits"),
+            {"start_logits": -1, "end_logits": -1},
+        ),
+        TaskSpec("image-feature-extraction", "AutoModel", "Model", "image", ("last_hidden_state",)),
+        TaskSpec(
+            "image-classification",
+            "AutoModelForImageClassification",
+            "ForImageClassification",
+            "image",
+            ("logits",),
+            _LAST,
+        ),
+        TaskSpec(
+            "semantic-segmentation",
+            "AutoModelForSemanticSegmentation",
+            "ForSemanticSegmentation",
+            "image",
+            ("logits",),
+            {"logits": 1},
+        ),
+        TaskSpec(
+            "object-detection",
+            "AutoModelForObjectDetection",
+            "ForObjectDetection",
+            "image",
+            ("logits", "pred_boxes"),
+            _LAST,
+        ),
+        TaskSpec(
+            "depth-estimation",
+            "AutoModelForDepthEstimation",
+            "ForDepthEstimation",
+            "image",
+            ("predicted_depth",),
+        ),
+        TaskSpec(
+            "audio-classification",
+            "AutoModelForAudioClassification",
+            "ForAudioClassification",
+            "audio",
+            ("logits",),
+            _LAST,
+        ),
+        TaskSpec("ctc", "AutoModelForCTC", "ForCTC", "audio", ("logits",), _LAST),
+        TaskSpec(
+            "zero-shot-image-classification",
+            "AutoModelForZeroShotImageClassification",
+            "Model",
+            "image-text",
+            ("logits_per_image", "logits_per_text", "text_embeds", "image_embeds"),
+        ),
+    )
+}
+
+
+def task_spec(name: str) -> TaskSpec:
+    """Return a task by its name; UnsupportedError names those that there are."""
+    spec = TASKS.get(name)
+    if spec is None:
+        raise UnsupportedError(
+            f"The task {name!r} is not supported", why="supported: " + ", ".join(sorted(TASKS))
+        )
+    return spec

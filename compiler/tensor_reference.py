@@ -1,0 +1,71 @@
+"""The reference stage of every task whose outputs are compared as they are.
+
+Runs inside the format's toolchain. Inputs come from the model's own tokenizer or from seeded
+pictures and sounds, outputs from the float32 torch model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeward.errors import SourceError
+from edgeward.runtimes.proof.sketch import sketch
+from edgeward.runtimes.proof.tensors import TensorCase, TensorCases, write_cases
+
+from .modalities.base import Given, open_modality
+from .reference_model import load_model
+from .stage_context import StageContext
+from .tasks import TaskSpec, task_spec
+
+EVALUATION, UNTRACED = "evaluation", "untraced"
+
+
+def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `golden/`, and the same below `evaluation/` and `untraced/`."""
+    spec, folder = task_spec(params["task"]), context.inputs["source"]
+    model = load_model(folder, spec.auto_class)
+    modality = open_modality(spec, folder, model)
+    named = dict(zip(params["golden_names"], params["golden_texts"], strict=True))
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None) or 0
+    sets = {
+        "": modality.golden(named),
+        EVALUATION: modality.evaluation(params["evaluation_texts"]),
+        UNTRACED: modality.untraced(params["seed"]),
+    }
+    for number, (place, given) in enumerate(sets.items()):
+        context.progress(0.2 + 0.25 * number, place or "golden inputs")
+        cases = tuple(_case(model, spec, one) for one in given)
+        write_cases(context.out / place, TensorCases(cases, spec.classes, padding))
+    return {
+        "shapes": [list(_shape(one)) for one in sets[UNTRACED]],
+        "cases": len(sets[""]),
+        "summary": f"torch float32, {len(sets[''])} golden and {len(sets[EVALUATION])} "
+        "evaluation cases",
+    }
+
+
+def _case(model: Any, spec: TaskSpec, given: Given) -> TensorCase:
+    import torch
+
+    with torch.inference_mode():
+        results = model(**given.tensors)
+    outputs = {name: results[name].float().numpy() for name in spec.outputs}
+    for name, value in outputs.items():
+        if not np.isfinite(value).all():
+            raise SourceError(
+                f"The model's {name} is not finite for {given.name}",
+                why="its weights hold NaN or infinities, or it overflows in float32",
+            )
+    return TensorCase(
+        given.name,
+        {name: tensor.numpy() for name, tensor in given.tensors.items()},
+        {name: sketch(value, spec.classes.get(name)) for name, value in outputs.items()},
+        given.texts,
+    )
+
+
+def _shape(given: Given) -> Sequence[int]:
+    return tuple(next(iter(given.tensors.values())).shape)

@@ -1,0 +1,56 @@
+"""The verify and benchmark stages of every task whose outputs are compared as they are.
+
+Runs inside an engine's environment: no torch, no transformers, the runtime library alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeward.runtimes.proof.tensors import read_cases, tensor_metrics, typical
+from edgeward.runtimes.tasks.tokens import TextTokenizer
+
+from .measured import measured, open_engine
+from .stage_context import StageContext
+from .tasks import task_spec
+from .tensor_reference import EVALUATION, UNTRACED
+
+
+def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every metric of the artifact against the reference."""
+    engine = open_engine(context, params)
+    reference = context.inputs["reference"]
+    one_text = task_spec(params["task"]).modality in ("text", "text-pair")
+    tokenizer = TextTokenizer(context.inputs["assets"]) if one_text else None
+    context.progress(0.2, "golden inputs")
+    metrics = tensor_metrics(engine, read_cases(reference), tokenizer)
+    context.progress(0.6, "evaluation set")
+    evaluated = tensor_metrics(engine, read_cases(reference / EVALUATION))
+    metrics |= {f"eval_{name}": value for name, value in evaluated.items()}
+    context.progress(0.8, "shapes that were not traced")
+    untraced = tensor_metrics(engine, read_cases(reference / UNTRACED))
+    metrics["untraced_relative_difference"] = untraced["relative_difference"]
+    for name, value in metrics.items():
+        context.metric(name, value)
+    ref = engine.ref
+    picked = metrics.get("eval_top1_agreement")
+    also = "" if picked is None else f", same class {picked:.1%}"
+    return {
+        "metrics": metrics,
+        "engine": ref.model_dump(mode="json"),
+        "summary": f"{ref.name} {ref.version}: cosine {metrics['eval_cosine_mean']:.6f} mean, "
+        f"{metrics['cosine_min']:.4f} worst{also}",
+    }
+
+
+def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return load time, first inference and latency of the middle golden case, one thread."""
+    case = typical(read_cases(context.inputs["reference"]))
+
+    def opened(engine: Any) -> Any:
+        inputs = {name: case.inputs[name] for name in engine.inputs}
+        return lambda: engine.run(inputs)
+
+    tokens = case.inputs["input_ids"].size if "input_ids" in case.inputs else 0
+    return measured(context, params, opened, tokens, case.name)

@@ -1,0 +1,91 @@
+"""How close to the original each precision has to stay, by what a task's outputs are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeward.runtimes.bundle.manifest import Check
+
+from .formats.base import Job
+from .tasks import TaskSpec, task_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What one metric has to reach."""
+
+    metric: str
+    bound: float
+    direction: str = "at-least"
+
+    def check(self, value: float) -> Check:
+        """Return the manifest's entry for a measured value."""
+        return Check.model_validate(
+            {
+                "metric": self.metric,
+                "value": value,
+                "bound": self.bound,
+                "direction": self.direction,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """What an artifact is held to.
+
+    `golden` are bounds that any machine can hold the bundle against again; `compile_only` need
+    the evaluation set or shapes that only a compile runs.
+    """
+
+    golden: tuple[Bound, ...]
+    compile_only: tuple[Bound, ...] = ()
+
+
+_TOKENS = Bound("token_ids_equal", 1.0)
+_EXACT = Tolerances(
+    golden=(
+        Bound("cosine_mean", 0.99999),
+        Bound("cosine_min", 0.9999),
+        Bound("relative_difference", 1e-2, "at-most"),
+    ),
+    compile_only=(
+        Bound("eval_cosine_min", 0.9999),
+        Bound("untraced_relative_difference", 1e-3, "at-most"),
+    ),
+)
+_INT8_TENSORS = Tolerances(
+    golden=(Bound("cosine_mean", 0.97), Bound("cosine_min", 0.90)),
+    compile_only=(Bound("eval_cosine_mean", 0.98),),
+)
+TOLERANCES: dict[tuple[str, str], Tolerances] = {
+    ("fp32", "vectors"): _EXACT,
+    ("fp32", "classes"): _EXACT,
+    ("fp32", "tensors"): _EXACT,
+    ("int8-dynamic", "vectors"): Tolerances(
+        golden=_INT8_TENSORS.golden,
+        compile_only=(
+            Bound("eval_cosine_mean", 0.98),
+            Bound("eval_cosine_min", 0.94),
+            Bound("eval_rank_agreement", 0.97),
+        ),
+    ),
+    ("int8-dynamic", "classes"): Tolerances(
+        golden=_INT8_TENSORS.golden,
+        compile_only=(*_INT8_TENSORS.compile_only, Bound("eval_top1_agreement", 0.9)),
+    ),
+    ("int8-dynamic", "tensors"): _INT8_TENSORS,
+}
+
+
+def tolerances_for(precision: str, spec: TaskSpec) -> Tolerances:
+    """Return what an artifact of this precision is held to for this task."""
+    found = TOLERANCES[precision, spec.kind]
+    if spec.modality not in ("text", "text-pair"):
+        return found
+    return Tolerances((*found.golden, _TOKENS), found.compile_only)
+
+
+def tolerances_of(job: Job) -> Tolerances:
+    """Return what a job's artifact is held to."""
+    return tolerances_for(job.recipe.precision, task_spec(job.source.task))
