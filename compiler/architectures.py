@@ -95,9 +95,9 @@ def task_of(
 
 
 def _names(architecture: str, task: str) -> bool:
-    suffix = TASKS[task].suffix
-    return (suffix != "Model" and architecture.endswith(suffix)) or (
-        suffix == "Model" and architecture.endswith("Model") and not _has_head(architecture)
+    return any(
+        architecture.endswith(suffix) and _has_head(architecture) == _has_head(suffix)
+        for suffix in TASKS[task].suffixes
     )
 
 

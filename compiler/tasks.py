@@ -15,14 +15,14 @@ _TENSORS = "edgeward.compiler.tensor"
 class TaskSpec:
     """One task.
 
-    `suffix` is how the classes of this task end in a configuration's `architectures`. `classes`
+    `suffixes` are how the classes of this task end in a configuration's `architectures`. `classes`
     gives the axis of each output along which one value is picked (its argmax is what a user sees).
     `reference`, `verify` and `benchmark` are the stages of its proof, as `module:function`.
     """
 
     name: str
     auto_class: str
-    suffix: str
+    suffixes: tuple[str, ...]
     modality: str
     outputs: tuple[str, ...]
     classes: Mapping[str, int] = field(default_factory=dict)
@@ -50,18 +50,18 @@ TASKS = {
         TaskSpec(
             FEATURE_EXTRACTION,
             "AutoModel",
-            "Model",
+            ("Model",),
             "text",
             ("last_hidden_state",),
             reference="edgeward.compiler.reference:reference",
             verify="edgeward.compiler.verify:verify",
             benchmark="edgeward.compiler.verify:benchmark",
         ),
-        TaskSpec("fill-mask", "AutoModelForMaskedLM", "ForMaskedLM", "text", ("logits",), _LAST),
+        TaskSpec("fill-mask", "AutoModelForMaskedLM", ("ForMaskedLM",), "text", ("logits",), _LAST),
         TaskSpec(
             "text-classification",
             "AutoModelForSequenceClassification",
-            "ForSequenceClassification",
+            ("ForSequenceClassification",),
             "text",
             ("logits",),
             _LAST,
@@ -69,7 +69,7 @@ TASKS = {
         TaskSpec(
             "token-classification",
             "AutoModelForTokenClassification",
-            "ForTokenClassification",
+            ("ForTokenClassification",),
             "text",
             ("logits",),
             _LAST,
@@ -77,16 +77,18 @@ TASKS = {
         TaskSpec(
             "question-answering",
             "AutoModelForQuestionAnswering",
-            "ForQuestionAnswering",
+            ("ForQuestionAnswering",),
             "text-pair",
             ("start_logits", "end_logits"),
             {"start_logits": -1, "end_logits": -1},
         ),
-        TaskSpec("image-feature-extraction", "AutoModel", "Model", "image", ("last_hidden_state",)),
+        TaskSpec(
+            "image-feature-extraction", "AutoModel", ("Model",), "image", ("last_hidden_state",)
+        ),
         TaskSpec(
             "image-classification",
             "AutoModelForImageClassification",
-            "ForImageClassification",
+            ("ForImageClassification", "ForImageClassificationWithTeacher"),
             "image",
             ("logits",),
             _LAST,
@@ -94,7 +96,7 @@ TASKS = {
         TaskSpec(
             "semantic-segmentation",
             "AutoModelForSemanticSegmentation",
-            "ForSemanticSegmentation",
+            ("ForSemanticSegmentation",),
             "image",
             ("logits",),
             {"logits": 1},
@@ -102,7 +104,7 @@ TASKS = {
         TaskSpec(
             "object-detection",
             "AutoModelForObjectDetection",
-            "ForObjectDetection",
+            ("ForObjectDetection",),
             "image",
             ("logits", "pred_boxes"),
             _LAST,
@@ -110,23 +112,23 @@ TASKS = {
         TaskSpec(
             "depth-estimation",
             "AutoModelForDepthEstimation",
-            "ForDepthEstimation",
+            ("ForDepthEstimation",),
             "image",
             ("predicted_depth",),
         ),
         TaskSpec(
             "audio-classification",
             "AutoModelForAudioClassification",
-            "ForAudioClassification",
+            ("ForAudioClassification", "ForSequenceClassification"),
             "audio",
             ("logits",),
             _LAST,
         ),
-        TaskSpec("ctc", "AutoModelForCTC", "ForCTC", "audio", ("logits",), _LAST),
+        TaskSpec("ctc", "AutoModelForCTC", ("ForCTC",), "audio", ("logits",), _LAST),
         TaskSpec(
             "zero-shot-image-classification",
             "AutoModelForZeroShotImageClassification",
-            "Model",
+            ("Model",),
             "image-text",
             ("logits_per_image", "logits_per_text", "text_embeds", "image_embeds"),
         ),

@@ -20,7 +20,14 @@ from .engines.registry import engine_for
 from .statistics.flusher import Flusher
 from .statistics.recorder import Observation, Recorder, Snapshot
 from .statistics.spool import Spool
+from .tasks.classification import TextClassifier
 from .tasks.embedding import Embedder
+from .tasks.fill_mask import Filled, MaskFiller
+from .tasks.labels import Classified
+from .tasks.question_answering import Answer, Answerer
+from .tasks.registry import open_task
+from .tasks.tagging import Tag, TextTagger
+from .tasks.text_graph import Text
 
 EMBEDDING_TASK = "feature-extraction"
 DEFAULT_BATCH = 32
@@ -45,9 +52,7 @@ class Session:
         self.engine = engine
         self.recorder = recorder
         self._flusher: Flusher | None = None
-        self._embedder: Embedder | None = None
-        if bundle.manifest.task == EMBEDDING_TASK:
-            self._embedder = Embedder(bundle.path, engine)
+        self._task = open_task(bundle.manifest.task, bundle.path, engine)
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the graph on its own inputs; keys, dtypes and shapes as the manifest lists them."""
@@ -84,15 +89,35 @@ class Session:
             raise UsageError(f"queued_ms is a number of milliseconds, not {queued_ms!r}")
         return self._recorded(lambda: self._embed(texts, prompt, batch_size), queued_ms)
 
+    def classify(
+        self, texts: Sequence[Text], *, top_k: int | None = None
+    ) -> list[list[Classified]]:
+        """Return each text's (or pair's) classes with their scores, the best first.
+
+        Raises UsageError where the model does not classify texts.
+        """
+        task = self._as(TextClassifier, "it does not classify texts")
+        return self._counted(len(texts), lambda: task(texts, top_k))
+
+    def tag(self, texts: Sequence[str]) -> list[list[Tag]]:
+        """Return each text's entities; UsageError where the model does not tag."""
+        task = self._as(TextTagger, "it does not tag texts")
+        return self._counted(len(texts), lambda: task(texts))
+
+    def answer(self, question: str, context: str, *, top_k: int = 1) -> list[Answer]:
+        """Return the spans of `context` that answer best; UsageError where it does not answer."""
+        task = self._as(Answerer, "it does not answer questions")
+        return self._counted(1, lambda: task(question, context, top_k))
+
+    def fill(self, text: str, *, top_k: int = 5) -> list[Filled]:
+        """Return the tokens that fit the text's gap; UsageError where the model fills none."""
+        task = self._as(MaskFiller, "it does not fill gaps")
+        return self._counted(1, lambda: task(text, top_k))
+
     @property
     def embedder(self) -> Embedder:
         """The embedding task; UsageError where the bundle is for something else."""
-        if self._embedder is None:
-            raise UsageError(
-                f"This bundle is for {self.bundle.manifest.task}, it does not embed texts",
-                next=f"edgeward inspect {self.bundle.path}",
-            )
-        return self._embedder
+        return self._as(Embedder, "it does not embed texts")
 
     def stats(self) -> Snapshot:
         """Return this session's endpoint statistics so far."""
@@ -136,6 +161,21 @@ class Session:
         if not _finite(vectors):
             raise EngineError("The model gave vectors that are not finite")
         return Embedded(vectors, tokens), len(prepared), tokens
+
+    def _as(self, kind: type[T], otherwise: str) -> T:
+        if not isinstance(self._task, kind):
+            raise UsageError(
+                f"This bundle is for {self.bundle.manifest.task}, {otherwise}",
+                next=f"edgeward inspect {self.bundle.path}",
+            )
+        return self._task
+
+    def _counted(self, items: int, call: Callable[[], tuple[T, int]]) -> T:
+        def counted() -> tuple[T, int, int]:
+            result, tokens = call()
+            return result, items, tokens
+
+        return self._recorded(counted)
 
     def _recorded(
         self, call: Callable[[], tuple[T, int, int]], queued_ms: float | None = None

@@ -73,15 +73,16 @@ def prepare_texts(pipeline: Pipeline, texts: Sequence[str], prompt: str | None =
 
     Raises UsageError where a prompt or a text is not one.
     """
-    given = _texts(texts)
+    given = check_texts(texts)
     prefix = _prefix(pipeline, prompt)
     prepared = [(prefix + text).strip() for text in given]
     return [text.lower() for text in prepared] if pipeline.lower_case else prepared
 
 
-def _texts(texts: Sequence[str]) -> list[str]:
+def check_texts(texts: Sequence[str]) -> list[str]:
+    """Return the texts as a list; UsageError where one is not a text."""
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
-        raise UsageError("embed() takes a list of texts", why=f"got {type(texts).__name__}")
+        raise UsageError("A list of texts is wanted", why=f"got {type(texts).__name__}")
     given = list(texts)
     for number, text in enumerate(given):
         if not isinstance(text, str):

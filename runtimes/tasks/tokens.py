@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward.errors import EngineError, SourceError
+from edgeward.errors import EngineError, SourceError, UnsupportedError
 
 from .pooling import read_json
 
 _DEFAULT_PADDING = "[PAD]"
+_DEFAULT_MASK = "[MASK]"
 _UNLIMITED = 10**6
 _LARGEST_ID = 2**31 - 1
 _POSITIONS_AFTER_PADDING = {
@@ -53,6 +54,7 @@ class TextTokenizer:
     def __init__(self, folder: Path, max_tokens: int | None = None) -> None:
         self._tokenizer = _load(folder / "tokenizer.json")
         settings, config = _settings(folder), _object(folder / "config.json")
+        self._settings = settings
         self.max_tokens = token_limit(folder, max_tokens)
         token = _token_text(settings.get("pad_token")) or _DEFAULT_PADDING
         pad_id = self._tokenizer.token_to_id(token)
@@ -77,6 +79,34 @@ class TextTokenizer:
             np.array([e.attention_mask for e in batch], np.int64),
             np.array([e.type_ids for e in batch], np.int64),
         )
+
+    def encodings(self, texts: Sequence[str | tuple[str, ...]]) -> list[Any]:
+        """Encode a batch with offsets; windows that a long pair overflows into follow it."""
+        found: list[Any] = []
+        for encoding in self._tokenizer.encode_batch(texts):
+            found += [encoding, *encoding.overflowing]
+        return found
+
+    def window_pairs(self, stride: int) -> None:
+        """Cut only the second text of a pair, into windows that share up to `stride` tokens."""
+        if self.max_tokens:
+            shared = min(stride, self.max_tokens // 4)
+            self._tokenizer.enable_truncation(
+                self.max_tokens, stride=shared, strategy="only_second"
+            )
+
+    def mask_token(self) -> tuple[str, int]:
+        """Return the mask token and its id; UnsupportedError where the tokenizer has none."""
+        token = _token_text(self._settings.get("mask_token")) or _DEFAULT_MASK
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise UnsupportedError("The tokenizer has no mask token", why=f"it lacks {token}")
+        return token, int(number)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special ones left out."""
+        text: str = self._tokenizer.decode(list(ids))
+        return text.strip()
 
     def _only_padding(self, rows: int) -> Encoded:
         """Empty texts of a tokenizer without special tokens: no graph takes a sequence of 0."""

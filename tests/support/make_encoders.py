@@ -149,7 +149,7 @@ def scale(model: torch.nn.Module) -> None:
             if id(parameter) in embeddings:
                 parameter.copy_(values)
             elif parameter.ndim > 1:
-                parameter.copy_(values / parameter.shape[-1] ** 0.5)
+                parameter.copy_(values / parameter[0].numel() ** 0.5)
             else:
                 parameter.copy_((parameter.mean() > 0.5).float() + 0.1 * values)
 

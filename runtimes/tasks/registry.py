@@ -1,0 +1,27 @@
+"""Which class serves which task, as strings; a task without one is used through `run()`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from edgeward.runtimes.engines.base import EngineSession
+
+_HERE = "edgeward.runtimes.tasks"
+TASKS = {
+    "feature-extraction": f"{_HERE}.embedding:Embedder",
+    "fill-mask": f"{_HERE}.fill_mask:MaskFiller",
+    "question-answering": f"{_HERE}.question_answering:Answerer",
+    "text-classification": f"{_HERE}.classification:TextClassifier",
+    "token-classification": f"{_HERE}.tagging:TextTagger",
+}
+
+
+def open_task(task: str, folder: Path, engine: EngineSession) -> object | None:
+    """Return what serves the task over an engine session, None where nothing does."""
+    place = TASKS.get(task)
+    if place is None:
+        return None
+    module, _, name = place.partition(":")
+    opened: object = getattr(importlib.import_module(module), name)(folder, engine)
+    return opened
