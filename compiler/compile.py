@@ -9,38 +9,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeward.errors import ProofError, UsageError
-from edgeward.runtimes.bundle.manifest import Check
+from edgeward.runtimes.bundle.manifest import Check, Tried
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
 
 from .cache_dir import cache_root
-from .formats.base import Artifact, Format, Job
-from .formats.registry import format_module
+from .formats.base import Job
 from .limits import Limits
 from .package import Proved, bundle_name, check_place, package
 from .progress import NullReporter
-from .recipe import recipe_for
+from .prove import prove
+from .recipe import RECIPES, recipe_for
+from .search import search
 from .source import Source, open_source
-from .stages import StageInput, StageResult, StageRunner, StageSpec
-from .tasks import task_spec
+from .stages import StageRunner
 from .texts import ProofTexts, proof_texts
 from .timing import timed_stage
-from .tolerances import tolerances_of
 from .toolchains.manager import Toolchains
 
 DEFAULT_PRECISION = "default"
+AUTO_PRECISION = "auto"
 _EXACT = "fp32"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_BENCHMARK_TEXT = (
-    "The ferry to the northern islands leaves from the second pier at a quarter past seven, "
-    "so please be there in good time."
-)
 
 
 @dataclass(frozen=True, slots=True)
 class CompileRequest:
-    """What to compile; a precision of `default` is the target's own."""
+    """What to compile; `default` is the target's own precision, `auto` its fastest that passes."""
 
     model: str
     targets: tuple[str, ...]
@@ -66,19 +62,31 @@ class Compiled:
     cached: bool
 
 
-def plan_jobs(request: CompileRequest) -> tuple[Source, list[Job]]:
-    """Check everything that can be checked before work begins, and return the jobs."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One bundle to make: of its only job, or of the one that a search picks."""
+
+    jobs: tuple[Job, ...]
+    searched: bool = False
+
+
+def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
+    """Check everything that can be checked before work begins, and return what is to be made."""
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
     source = open_source(request.model, revision=request.revision, task=request.task)
-    jobs = [
-        _job(source, profile, precision, request.format)
+    plans = [
+        _plan(source, profile, precision, request.format)
         for profile in profiles
         for precision in request.precisions
     ]
-    unique = {(job.profile.name, job.recipe.precision): job for job in jobs}
+    unique = {
+        (plan.jobs[0].profile.name, plan.searched or plan.jobs[0].recipe.precision): plan
+        for plan in plans
+    }
     name = model_name(request, source)
-    for job in unique.values():
-        check_place(request.output / bundle_name(name, job))
+    for plan in unique.values():
+        for job in plan.jobs:
+            check_place(request.output / bundle_name(name, job))
     return source, list(unique.values())
 
 
@@ -103,7 +111,7 @@ def compile_model(
     """
     reporter = reporter if reporter is not None else NullReporter()
     with timed_stage(reporter, "source") as said:
-        source, jobs = plan_jobs(request)
+        source, plans = plan_bundles(request)
         said(
             f"{source.architecture}, {source.weight_bytes / 2**20:.1f} MiB of weights, "
             f"sha256 {source.weights_sha256[:8]}…"
@@ -111,15 +119,33 @@ def compile_model(
     name, texts = model_name(request, source), proof_texts(request.evaluation)
     lent = nullcontext(runner) if runner is not None else stage_runner(request, reporter)
     with lent as stages:
-        for job in jobs:
-            proved = _prove(job, texts, stages)
+        for plan in plans:
+            proved, trail = _proved(plan, texts, stages, reporter)
             refuse_failure(proved, request)
-            destination = request.output / bundle_name(name, job)
+            destination = request.output / bundle_name(name, proved.job)
             with timed_stage(reporter, "package") as said:
-                bundle, cached = package(proved, name, texts, destination)
+                bundle, cached = package(proved, name, texts, destination, trail)
                 size = bundle.manifest.size / 2**20
                 said(f"{destination}  {size:.1f} MiB  bundle {bundle.digest[:8]}…")
-            yield Compiled(bundle, job, proved.checks, cached)
+            yield Compiled(bundle, proved.job, proved.checks, cached)
+
+
+def _plan(source: Source, profile: Profile, precision: str, format_name: str | None) -> Plan:
+    if precision != AUTO_PRECISION:
+        return Plan((_job(source, profile, precision, format_name),))
+    chosen = format_name or profile.default.format
+    profile.check_recipe(chosen, _EXACT)
+    others = [name for name in profile.formats[chosen] if name != _EXACT]
+    names = [name for name in (_EXACT, *others) if (chosen, name) in RECIPES]
+    return Plan(tuple(_job(source, profile, name, chosen) for name in names), searched=True)
+
+
+def _proved(
+    plan: Plan, texts: ProofTexts, stages: StageRunner, reporter: NullReporter
+) -> tuple[Proved, list[Tried]]:
+    if not plan.searched:
+        return prove(plan.jobs[0], texts, stages), []
+    return search(plan.jobs, texts, stages, reporter)
 
 
 def _job(source: Source, profile: Profile, precision: str, format_name: str | None) -> Job:
@@ -130,83 +156,12 @@ def _job(source: Source, profile: Profile, precision: str, format_name: str | No
     return Job(source, profile, recipe_for(chosen, precision))
 
 
-def _prove(job: Job, texts: ProofTexts, runner: StageRunner) -> Proved:
-    module = format_module(job.recipe.format)
-    artifact = module.build(job, runner)
-    reference = runner.run(_reference(job, texts, module))
-    verify = runner.run(_verify(job, texts, artifact, reference))
-    benchmark = runner.run(_benchmark(job, artifact, reference))
-    metrics = verify.data["metrics"]
-    if not isinstance(metrics, dict):
-        raise ProofError("The proof gave no figures", why=str(metrics)[:200])
-    bounds = tolerances_of(job)
-    bounded = (*bounds.golden, *bounds.compile_only)
-    checks = tuple(bound.check(float(str(metrics[bound.metric]))) for bound in bounded)
-    options = module.engine_options(job)
-    return Proved(job, artifact, options, reference, verify, benchmark, checks)
-
-
-def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
-    source = job.source
-    return StageSpec(
-        name="reference",
-        call=task_spec(source.task).reference,
-        version=2,
-        inputs={"source": StageInput(source.folder, source.digest)},
-        params={
-            "task": source.task,
-            "golden_names": list(texts.golden),
-            "golden_texts": list(texts.golden.values()),
-            "evaluation_texts": list(texts.evaluation),
-            "seed": 0,
-        },
-        toolchain=module.toolchain(),
-        estimate_bytes=source.weight_bytes * 2 + (1 << 30),
-    )
-
-
-def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageResult) -> StageSpec:
-    return StageSpec(
-        name="verify",
-        call=task_spec(job.source.task).verify,
-        version=3,
-        inputs={
-            "model": artifact.model,
-            "assets": artifact.results[0].as_input("assets"),
-            "reference": reference.as_input(),
-        },
-        params={
-            "format": job.recipe.format,
-            "task": job.source.task,
-            "threads": 1,
-            "evaluation_texts": list(texts.evaluation),
-        },
-        toolchain=artifact.engine_toolchain,
-        estimate_bytes=job.source.weight_bytes * 2 + (1 << 29),
-    )
-
-
-def _benchmark(job: Job, artifact: Artifact, reference: StageResult) -> StageSpec:
-    return StageSpec(
-        name="benchmark",
-        call=task_spec(job.source.task).benchmark,
-        version=2,
-        inputs={
-            "model": artifact.model,
-            "assets": artifact.results[0].as_input("assets"),
-            "reference": reference.as_input(),
-        },
-        params={"format": job.recipe.format, "threads": 1, "text": _BENCHMARK_TEXT},
-        toolchain=artifact.engine_toolchain,
-    )
-
-
 def refuse_failure(proved: Proved, request: CompileRequest) -> None:
     """Raise ProofError where a proof fell short and `accept_degraded` was not asked for."""
     if not proved.failures or request.accept_degraded:
         return
     job = proved.job
-    short = ", ".join(_words(check) for check in proved.failures)
+    short = ", ".join(check.shortfall for check in proved.failures)
     again = f"edgeward compile {request.model} --target {job.profile.name}"
     exact = "" if job.recipe.precision == _EXACT else f"--precision {_EXACT}, or "
     raise ProofError(
@@ -214,11 +169,6 @@ def refuse_failure(proved: Proved, request: CompileRequest) -> None:
         why="the artifact departs from the float32 original by more than its recipe allows",
         next=f"{again} {exact}--accept-degraded (recorded in the manifest)",
     )
-
-
-def _words(check: Check) -> str:
-    side = "below" if check.direction == "at-least" else "above"
-    return f"{check.metric} {check.value:.6g} is {side} {check.bound:g}"
 
 
 def model_name(request: CompileRequest, source: Source) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeward.errors import EdgewardError, UsageError
-from edgeward.runtimes.bundle.manifest import MANIFEST_NAME, Check, schema_version
+from edgeward.runtimes.bundle.manifest import MANIFEST_NAME, Check, Tried, schema_version
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 from edgeward.runtimes.bundle.write import writing_bundle
 from edgeward.runtimes.proof.files import CASES_NAME
@@ -21,6 +21,9 @@ from .texts import ProofTexts
 from .tolerances import tolerances_of
 
 _TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
+
+
+_MADE_OF = ("name", "source", "target", "recipe", "stages", "search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,20 @@ def bundle_name(name: str, job: Job) -> str:
     return f"{name}-{job.profile.name}-{job.recipe.precision}"
 
 
-def package(proved: Proved, name: str, texts: ProofTexts, destination: Path) -> tuple[Bundle, bool]:
+def package(
+    proved: Proved,
+    name: str,
+    texts: ProofTexts,
+    destination: Path,
+    trail: Sequence[Tried] = (),
+) -> tuple[Bundle, bool]:
     """Write the bundle, or return the one that stands there already made of the same stages.
 
-    The flag says whether it was there.
+    The flag says whether it was there; `trail` is what a search tried on the way to it.
     """
     existing = _existing(destination)
     document = _document(proved, name, texts)
+    document["search"] = [tried.model_dump(mode="json") for tried in trail]
     if existing is not None and _same(existing, document):
         return existing, True
     with writing_bundle(destination) as writer:
@@ -109,9 +119,7 @@ def _existing(destination: Path) -> Bundle | None:
 
 def _same(bundle: Bundle, document: Mapping[str, Any]) -> bool:
     mine = bundle.manifest.model_dump(mode="json")
-    return all(
-        mine[key] == document[key] for key in ("name", "source", "target", "recipe", "stages")
-    )
+    return all(mine[key] == document[key] for key in _MADE_OF)
 
 
 def _add_model(writer: Any, artifact: Artifact) -> None:

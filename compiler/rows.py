@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .compile import Compiled
-from .formats.base import Job
+from .compile import Compiled, Plan
 from .package import bundle_name
 
 COMPILED_COLUMNS = ["bundle", "target", "precision", "mib", "cosine", "p50_ms", "verified", "path"]
@@ -27,11 +26,13 @@ def compiled_row(compiled: Compiled) -> dict[str, object]:
     }
 
 
-def planned_row(name: str, job: Job) -> dict[str, object]:
-    """Return what a job would make."""
+def planned_row(name: str, plan: Plan) -> dict[str, object]:
+    """Return what a plan would make."""
+    job = plan.jobs[0]
+    precisions = [each.recipe.precision for each in plan.jobs]
     return {
         "target": job.profile.name,
         "format": job.recipe.format,
-        "precision": job.recipe.precision,
-        "bundle": bundle_name(name, job),
+        "precision": " or ".join(precisions),
+        "bundle": " or ".join(bundle_name(name, each) for each in plan.jobs),
     }

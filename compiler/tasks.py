@@ -17,7 +17,8 @@ class TaskSpec:
 
     `suffixes` are how the classes of this task end in a configuration's `architectures`. `classes`
     gives the axis of each output along which one value is picked (its argmax is what a user sees).
-    `reference`, `verify` and `benchmark` are the stages of its proof, as `module:function`.
+    `reference` and `verify` are the stages of its proof, `timed` gives the request that is timed;
+    each is `module:function`.
     """
 
     name: str
@@ -28,7 +29,7 @@ class TaskSpec:
     classes: Mapping[str, int] = field(default_factory=dict)
     reference: str = f"{_TENSORS}_reference:reference"
     verify: str = f"{_TENSORS}_verify:verify"
-    benchmark: str = f"{_TENSORS}_verify:benchmark"
+    timed: str = f"{_TENSORS}_verify:timed"
 
     @property
     def reads_text(self) -> bool:
@@ -55,7 +56,7 @@ TASKS = {
             ("last_hidden_state",),
             reference="edgeward.compiler.reference:reference",
             verify="edgeward.compiler.verify:verify",
-            benchmark="edgeward.compiler.verify:benchmark",
+            timed="edgeward.compiler.verify:timed",
         ),
         TaskSpec("fill-mask", "AutoModelForMaskedLM", ("ForMaskedLM",), "text", ("logits",), _LAST),
         TaskSpec(

@@ -1,17 +1,18 @@
-"""The verify and benchmark stages of every task whose outputs are compared as they are.
+"""The verify stage, and what is timed, of every task whose outputs are compared as they are.
 
 Runs inside an engine's environment: no torch, no transformers, the runtime library alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgeward.runtimes.engines.base import EngineSession
 from edgeward.runtimes.proof.tensors import read_cases, tensor_metrics, typical
 from edgeward.runtimes.tasks.tokens import TextTokenizer
 
-from .measured import measured, open_engine
+from .measured import Timed, open_engine
 from .stage_context import StageContext
 from .tasks import task_spec
 from .tensor_reference import EVALUATION, UNTRACED
@@ -19,7 +20,7 @@ from .tensor_reference import EVALUATION, UNTRACED
 
 def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return every metric of the artifact against the reference."""
-    engine = open_engine(context, params)
+    engine = open_engine(context.inputs["model"], params)
     reference = context.inputs["reference"]
     one_text = task_spec(params["task"]).modality in ("text", "text-pair")
     tokenizer = TextTokenizer(context.inputs["assets"]) if one_text else None
@@ -44,13 +45,14 @@ def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return load time, first inference and latency of the middle golden case, one thread."""
+def timed(context: StageContext, params: Mapping[str, Any]) -> Timed:
+    """Return the middle golden case as the request that is timed."""
+    del params
     case = typical(read_cases(context.inputs["reference"]))
 
-    def opened(engine: Any) -> Any:
+    def request_of(engine: EngineSession) -> Callable[[], object]:
         inputs = {name: case.inputs[name] for name in engine.inputs}
         return lambda: engine.run(inputs)
 
     tokens = case.inputs["input_ids"].size if "input_ids" in case.inputs else 0
-    return measured(context, params, opened, tokens, case.name)
+    return Timed(request_of, tokens, case.name)

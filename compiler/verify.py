@@ -1,4 +1,4 @@
-"""The verify and benchmark stages: the artifact in its real engine, beside the reference.
+"""The verify stage of vectors: the artifact in its real engine, beside the reference.
 
 Runs inside an engine's environment: no torch, no transformers, the runtime library alone.
 """
@@ -18,7 +18,7 @@ from edgeward.runtimes.tasks.embedding import HIDDEN_STATES, Embedder, prepare_t
 from edgeward.runtimes.tasks.pooling import read_pipeline
 from edgeward.runtimes.tasks.tokens import TextTokenizer
 
-from .measured import measured, open_engine
+from .measured import Timed, open_engine
 from .reference import EVALUATION_NAME, SHAPES_NAME
 from .stage_context import StageContext
 
@@ -27,7 +27,7 @@ _BATCH = 16
 
 def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return every metric of the artifact against the reference."""
-    engine = open_engine(context, params)
+    engine = open_engine(context.inputs["model"], params)
     embedder = Embedder(context.inputs["assets"], engine)
     reference = context.inputs["reference"]
     context.progress(0.2, "golden inputs")
@@ -47,8 +47,8 @@ def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return load time, first inference and latency of one text, one thread, in milliseconds."""
+def timed(context: StageContext, params: Mapping[str, Any]) -> Timed:
+    """Return the embedding of one text as the request that is timed."""
     assets = context.inputs["assets"]
     prepared = prepare_texts(read_pipeline(assets), [params["text"]])
     tokens = TextTokenizer(assets)(prepared).tokens
@@ -57,7 +57,7 @@ def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
         embedder = Embedder(assets, engine)
         return lambda: embedder.embed_batch(prepared)
 
-    return measured(context, params, request_of, tokens, f"{tokens} tokens")
+    return Timed(request_of, tokens, f"{tokens} tokens")
 
 
 def _evaluation(embedder: Embedder, reference: Path, texts: Sequence[str]) -> dict[str, float]:

@@ -17,7 +17,7 @@ import click
     "precisions",
     default="default",
     show_default=True,
-    help="fp32, int8-dynamic, or a comma list; the default is the target's own.",
+    help="fp32, int8-dynamic, auto (the fastest that passes), or a comma list.",
 )
 @click.option("--format", "format_name", help="The default is the target's own.")
 @click.option(
@@ -73,7 +73,7 @@ def compile_command(
         CompileRequest,
         compile_model,
         model_name,
-        plan_jobs,
+        plan_bundles,
     )
     from edgeward.compiler.limits import limits_of
     from edgeward.compiler.progress import reporter_for
@@ -100,8 +100,8 @@ def compile_command(
         torch_build=torch_build,
     )
     if dry_run:
-        source, jobs = plan_jobs(request)
-        rows = [planned_row(model_name(request, source), job) for job in jobs]
+        source, plans = plan_bundles(request)
+        rows = [planned_row(model_name(request, source), plan) for plan in plans]
         print_rows(rows, PLANNED_COLUMNS, form)
         return
     with reporter_for(sys.stderr, quiet) as reporter:

@@ -20,7 +20,7 @@ from edgeward.errors import ManifestError
 from . import paths
 from .canonical import digest
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 0
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 1
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
 
@@ -107,6 +107,12 @@ class Check(_Part):
             return self.value >= self.bound
         return self.value <= self.bound
 
+    @property
+    def shortfall(self) -> str:
+        """How it falls short, in words."""
+        side = "below" if self.direction == "at-least" else "above"
+        return f"{self.metric} {self.value:.6g} is {side} {self.bound:g}"
+
 
 class EngineRef(_Part):
     """What ran the artifact, and where."""
@@ -157,6 +163,15 @@ class StageRecord(_Part):
     peak_memory_bytes: Size
 
 
+class Tried(_Part):
+    """One recipe that a search tried; `time_ratio` is over the exact one's, in one run."""
+
+    precision: Name
+    passed: bool
+    reason: Text = ""
+    time_ratio: Number | None = None
+
+
 class Golden(_Part):
     """The inputs that any machine can run the proof on again."""
 
@@ -183,6 +198,7 @@ class Manifest(_Part):
     performance: Performance = Performance()
     tools: dict[Name, Text] = Field(default_factory=dict, max_length=256)
     stages: list[StageRecord] = Field(default_factory=list, max_length=64)
+    search: list[Tried] = Field(default_factory=list, max_length=64)
 
     @property
     def size(self) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeward.runtimes.bundle.manifest import Check
-
 from .golden import GoldenReport
 
 
@@ -26,10 +24,5 @@ def check_rows(name: str, report: GoldenReport) -> list[dict[str, object]]:
 
 def failure_words(path: Path, report: GoldenReport) -> str:
     """Return the checks that fell short as one sentence."""
-    short = [_short_words(check) for check in report.checks if not check.passed]
+    short = [check.shortfall for check in report.checks if not check.passed]
     return f"{path} failed its proof: " + ", ".join(short)
-
-
-def _short_words(check: Check) -> str:
-    side = "below" if check.direction == "at-least" else "above"
-    return f"{check.metric} {check.value:.6g} is {side} {check.bound:g}"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model_folder import write_model
 from safetensors.numpy import save_file
 
-from edgeward.compiler.compile import CompileRequest, plan_jobs
+from edgeward.compiler.compile import CompileRequest, plan_bundles
 from edgeward.compiler.source import open_source
 from edgeward.errors import EdgewardError, SourceError, UnsupportedError, UsageError
 
@@ -156,8 +156,8 @@ def request(model: Path, **changes: object) -> CompileRequest:
 
 def test_jobs_are_planned_once_each(model: Path) -> None:
     targets = ("kiosk-x86", "jetson-orin-nano", "kiosk-x86")
-    _, jobs = plan_jobs(request(model, targets=targets, precisions=("fp32", "int8-dynamic")))
-    assert [(job.profile.name, job.recipe.precision) for job in jobs] == [
+    _, plans = plan_bundles(request(model, targets=targets, precisions=("fp32", "int8-dynamic")))
+    assert [(job.profile.name, job.recipe.precision) for plan in plans for job in plan.jobs] == [
         ("kiosk-x86", "fp32"),
         ("kiosk-x86", "int8-dynamic"),
         ("jetson-orin-nano", "fp32"),
@@ -166,7 +166,8 @@ def test_jobs_are_planned_once_each(model: Path) -> None:
 
 
 def test_the_default_precision_is_the_targets(model: Path) -> None:
-    _, (job,) = plan_jobs(request(model))
+    _, (plan,) = plan_bundles(request(model))
+    (job,) = plan.jobs
     assert job.recipe.precision == job.profile.default.precision
 
 
@@ -184,6 +185,6 @@ def test_what_cannot_be_made_is_told_before_work_begins(
     model: Path, changes: dict[str, object]
 ) -> None:
     with pytest.raises(EdgewardError) as caught:
-        plan_jobs(request(model, **changes))
+        plan_bundles(request(model, **changes))
     assert caught.value.exit_code in (UsageError.exit_code, UnsupportedError.exit_code)
     assert str(caught.value)

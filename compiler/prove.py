@@ -1,0 +1,126 @@
+"""The proof of one job as stages: reference, verify, benchmark; and a race of several artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeward.errors import ProofError
+from edgeward.runtimes.bundle.canonical import JSON
+
+from .formats.base import Artifact, Format, Job, Stages
+from .formats.registry import format_module
+from .package import Proved
+from .stages import StageInput, StageResult, StageSpec
+from .tasks import task_spec
+from .texts import ProofTexts
+from .tolerances import tolerances_of
+
+_BENCHMARK_TEXT = (
+    "The ferry to the northern islands leaves from the second pier at a quarter past seven, "
+    "so please be there in good time."
+)
+
+
+def prove(job: Job, texts: ProofTexts, stages: Stages) -> Proved:
+    """Build a job's artifact, hold it against the original and time it."""
+    module = format_module(job.recipe.format)
+    artifact = module.build(job, stages)
+    reference = stages.run(_reference(job, texts, module))
+    verify = stages.run(_verify(job, texts, artifact, reference))
+    benchmark = stages.run(_benchmark(job, artifact, reference))
+    metrics = verify.data["metrics"]
+    if not isinstance(metrics, dict):
+        raise ProofError("The proof gave no figures", why=str(metrics)[:200])
+    bounds = tolerances_of(job)
+    bounded = (*bounds.golden, *bounds.compile_only)
+    checks = tuple(bound.check(float(str(metrics[bound.metric]))) for bound in bounded)
+    options = module.engine_options(job)
+    return Proved(job, artifact, options, reference, verify, benchmark, checks)
+
+
+def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
+    source = job.source
+    return StageSpec(
+        name="reference",
+        call=task_spec(source.task).reference,
+        version=2,
+        inputs={"source": StageInput(source.folder, source.digest)},
+        params={
+            "task": source.task,
+            "golden_names": list(texts.golden),
+            "golden_texts": list(texts.golden.values()),
+            "evaluation_texts": list(texts.evaluation),
+            "seed": 0,
+        },
+        toolchain=module.toolchain(),
+        estimate_bytes=source.weight_bytes * 2 + (1 << 30),
+    )
+
+
+def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageResult) -> StageSpec:
+    return StageSpec(
+        name="verify",
+        call=task_spec(job.source.task).verify,
+        version=3,
+        inputs={
+            "model": artifact.model,
+            "assets": artifact.results[0].as_input("assets"),
+            "reference": reference.as_input(),
+        },
+        params={
+            "format": job.recipe.format,
+            "task": job.source.task,
+            "threads": 1,
+            "evaluation_texts": list(texts.evaluation),
+        },
+        toolchain=artifact.engine_toolchain,
+        estimate_bytes=job.source.weight_bytes * 2 + (1 << 29),
+    )
+
+
+def _benchmark(job: Job, artifact: Artifact, reference: StageResult) -> StageSpec:
+    return StageSpec(
+        name="benchmark",
+        call="edgeward.compiler.measured:benchmark",
+        version=2,
+        inputs={"model": artifact.model, **_timed_inputs(artifact, reference)},
+        params=_timed_params(job),
+        toolchain=artifact.engine_toolchain,
+    )
+
+
+def race(proved: Sequence[Proved], stages: Stages) -> dict[str, float]:
+    """Return each artifact's time over the first one's, by precision, called in turn."""
+    if len(proved) < 2:
+        return {one.job.recipe.precision: 1.0 for one in proved}
+    first = proved[0]
+    models = {one.job.recipe.precision: one.artifact.model for one in proved}
+    result = stages.run(
+        StageSpec(
+            name="race",
+            call="edgeward.compiler.measured:race",
+            version=1,
+            inputs={**models, **_timed_inputs(first.artifact, first.reference)},
+            params={**_timed_params(first.job), "precisions": list(models)},
+            toolchain=first.artifact.engine_toolchain,
+            estimate_bytes=first.job.source.weight_bytes * 2 * len(models) + (1 << 29),
+        )
+    )
+    ratios = result.data["ratios"]
+    if not isinstance(ratios, dict):
+        raise ProofError("The race gave no figures", why=str(ratios)[:200])
+    return {name: float(str(ratio)) for name, ratio in ratios.items()}
+
+
+def _timed_inputs(artifact: Artifact, reference: StageResult) -> dict[str, StageInput]:
+    assets = artifact.results[0].as_input("assets")
+    return {"assets": assets, "reference": reference.as_input()}
+
+
+def _timed_params(job: Job) -> dict[str, JSON]:
+    return {
+        "format": job.recipe.format,
+        "task": job.source.task,
+        "threads": 1,
+        "text": _BENCHMARK_TEXT,
+    }

@@ -1,0 +1,53 @@
+"""`--precision auto`: the fastest recipe whose artifact meets its tolerances on this target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeward.errors import UnsupportedError
+from edgeward.runtimes.bundle.manifest import Tried
+
+from .formats.base import Job, Stages
+from .package import Proved
+from .progress import NullReporter
+from .prove import prove, race
+from .texts import ProofTexts
+
+
+def search(
+    jobs: Sequence[Job], texts: ProofTexts, stages: Stages, reporter: NullReporter
+) -> tuple[Proved, list[Tried]]:
+    """Prove every job, time those that pass in turn, and return the fastest with the whole trail.
+
+    The first job is the exact one that the others are held against: it is returned where nothing
+    is faster, and where it falls short itself.
+    """
+    proved: list[Proved] = []
+    trail: list[Tried] = []
+    for job in jobs:
+        try:
+            one = prove(job, texts, stages)
+        except UnsupportedError as error:
+            trail.append(Tried(precision=job.recipe.precision, passed=False, reason=error.what))
+            continue
+        if one.failures:
+            reason = ", ".join(check.shortfall for check in one.failures)
+            trail.append(Tried(precision=job.recipe.precision, passed=False, reason=reason))
+        if not one.failures or not proved:
+            proved.append(one)
+    if proved[0].failures:
+        return proved[0], trail
+    ratios = race(proved, stages)
+    trail += [
+        Tried(precision=name, passed=True, time_ratio=ratio, reason=_against(ratio))
+        for name, ratio in ratios.items()
+    ]
+    for tried in trail:
+        reporter.note(f"auto: {tried.precision}: {tried.reason}")
+    return min(proved, key=lambda one: ratios[one.job.recipe.precision]), trail
+
+
+def _against(ratio: float) -> str:
+    if ratio > 1:
+        return f"{ratio:.2f} times fp32's time: slower here, not taken"
+    return "passes" if ratio == 1 else f"passes, {ratio:.2f} times fp32's time"
