@@ -22,7 +22,6 @@ from .tolerances import tolerances_of
 
 _TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
 
-
 _MADE_OF = ("name", "source", "target", "recipe", "stages", "search")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_folder import write_model
 from proved_job import PERFECT, PROOF_TEXTS, RecordedStages, job
@@ -112,6 +112,7 @@ def test_where_the_exact_one_falls_short_nothing_else_is_trusted(tmp_path: Path)
     assert chosen.failures
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.floats(0.05, 4.0))
 def test_what_is_taken_is_never_slower_than_the_exact_one(
     tmp_path_factory: pytest.TempPathFactory, ratio: float
