@@ -152,8 +152,9 @@ def _job(source: Source, profile: Profile, precision: str, format_name: str | No
     chosen = format_name or profile.default.format
     if precision == DEFAULT_PRECISION:
         precision = profile.default.precision
+    recipe = recipe_for(chosen, precision)
     profile.check_recipe(chosen, precision)
-    return Job(source, profile, recipe_for(chosen, precision))
+    return Job(source, profile, recipe)
 
 
 def refuse_failure(proved: Proved, request: CompileRequest) -> None:
