@@ -23,6 +23,8 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     for recipe in (
         Recipe("onnx", "fp32"),
         Recipe("onnx", "int8-dynamic", "per-channel"),
+        Recipe("onnx", "int8-weights", "block-32"),
+        Recipe("onnx", "int4-weights", "block-32"),
     )
 }
 

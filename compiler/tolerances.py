@@ -58,6 +58,17 @@ _INT8_TENSORS = Tolerances(
     golden=(Bound("cosine_mean", 0.97), Bound("cosine_min", 0.90)),
     compile_only=(Bound("eval_cosine_mean", 0.98),),
 )
+
+
+def _weights(mean: float, least: float, *, top1: float | None = None) -> Tolerances:
+    """What rounding weights alone may cost: mean and least cosine, share of classes kept."""
+    picked = () if top1 is None else (Bound("eval_top1_agreement", top1),)
+    return Tolerances(
+        golden=(Bound("cosine_mean", mean), Bound("cosine_min", least)),
+        compile_only=(Bound("eval_cosine_mean", mean), Bound("eval_cosine_min", least), *picked),
+    )
+
+
 TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("fp32", "vectors"): _EXACT,
     ("fp32", "classes"): _EXACT,
@@ -75,6 +86,12 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
         compile_only=(*_INT8_TENSORS.compile_only, Bound("eval_top1_agreement", 0.9)),
     ),
     ("int8-dynamic", "tensors"): _INT8_TENSORS,
+    ("int8-weights", "vectors"): _weights(0.995, 0.98),
+    ("int8-weights", "classes"): _weights(0.995, 0.98, top1=0.95),
+    ("int8-weights", "tensors"): _weights(0.995, 0.98),
+    ("int4-weights", "vectors"): _weights(0.94, 0.85),
+    ("int4-weights", "classes"): _weights(0.94, 0.85, top1=0.8),
+    ("int4-weights", "tensors"): _weights(0.94, 0.85),
 }
 
 

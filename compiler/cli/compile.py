@@ -17,7 +17,7 @@ import click
     "precisions",
     default="default",
     show_default=True,
-    help="fp32, int8-dynamic, auto (the fastest that passes), or a comma list.",
+    help="One of the target's, auto (the fastest that passes), or a comma list.",
 )
 @click.option("--format", "format_name", help="The default is the target's own.")
 @click.option(

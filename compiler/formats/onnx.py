@@ -1,11 +1,12 @@
-"""ONNX: export through transformers' exporters, dynamic int8 through ONNX Runtime's quantiser."""
+"""ONNX: export through transformers' exporters, then the pass that the precision asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from edgeward.compiler.recipe import RECIPES
-from edgeward.compiler.stages import StageInput, StageResult, StageSpec
+from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
 from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
@@ -14,8 +15,35 @@ from .base import Artifact, Job, Stages
 ENGINE = "onnxruntime"
 OPSET = 20
 ENGINE_TOOLCHAINS = {"onnxruntime": "1.32.0", "onnxruntime-1.23": "1.23.2"}
-_FLOAT_NAME, _INT8_NAME = "onnx/model.onnx", "onnx/model_quantized.onnx"
 _WORKER = "edgeward.compiler.formats.onnx_worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What turns the float graph into another precision, as `function(version)` of the worker.
+
+    `file` is the name by which optimum and transformers.js look for it. A graph that is not
+    `portable` has operators that ONNX Runtime alone runs.
+    """
+
+    file: str
+    function: str
+    version: int
+    params: Mapping[str, JSON]
+    portable: bool
+
+
+PASSES = {
+    "int8-dynamic": Pass(
+        "onnx/model_quantized.onnx", "quantise", 2, {"per_channel": True}, portable=True
+    ),
+    "int8-weights": Pass(
+        "onnx/model_int8.onnx", "round_weights", 1, {"bits": 8, "block_size": 32}, portable=False
+    ),
+    "int4-weights": Pass(
+        "onnx/model_q4.onnx", "round_weights", 1, {"bits": 4, "block_size": 32}, portable=False
+    ),
+}
 
 
 def precisions() -> Sequence[str]:
@@ -32,16 +60,22 @@ def build(job: Job, stages: Stages) -> Artifact:
     """Export, then quantise where the recipe asks for it."""
     engine = _engine_toolchain(job.profile)
     export = stages.run(_export(job))
-    if job.recipe.precision == "fp32":
-        return _artifact(export, "model.onnx", _FLOAT_NAME, engine, (export,))
-    quantise = stages.run(_quantise(job, export))
-    return _artifact(quantise, "model.onnx", _INT8_NAME, engine, (export, quantise))
+    wanted = PASSES.get(job.recipe.precision)
+    if wanted is None:
+        return Artifact(export.as_input("model.onnx"), "onnx/model.onnx", engine, (export,))
+    quantise = stages.run(_quantise(job, wanted, export))
+    return Artifact(quantise.as_input("model.onnx"), wanted.file, engine, (export, quantise))
 
 
 def engine_options(job: Job) -> dict[str, str | int | float | bool]:
     """The providers in the order of the profile, for this precision."""
     providers = _engine(job.profile).providers_for(job.recipe.precision)
-    return {"opset": _opset(job.profile), "providers": ",".join(providers)}
+    wanted = PASSES.get(job.recipe.precision)
+    return {
+        "opset": _opset(job.profile),
+        "providers": ",".join(providers),
+        "portable": wanted is None or wanted.portable,
+    }
 
 
 def _export(job: Job) -> StageSpec:
@@ -57,22 +91,16 @@ def _export(job: Job) -> StageSpec:
     )
 
 
-def _quantise(job: Job, export: StageResult) -> StageSpec:
+def _quantise(job: Job, wanted: Pass, export: StageResult) -> StageSpec:
     return StageSpec(
         name="quantise",
-        call=f"{_WORKER}:quantise",
-        version=2,
+        call=f"{_WORKER}:{wanted.function}",
+        version=wanted.version,
         inputs={"model": export.as_input()},
-        params={"per_channel": job.recipe.granularity == "per-channel"},
+        params=wanted.params,
         toolchain=toolchain(),
         estimate_bytes=job.source.weight_bytes * 5 + (1 << 29),
     )
-
-
-def _artifact(
-    result: StageResult, file: str, name: str, engine: str, results: tuple[StageResult, ...]
-) -> Artifact:
-    return Artifact(result.as_input(file), name, engine, results)
 
 
 def _engine(profile: Profile) -> Engine:

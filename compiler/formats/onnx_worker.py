@@ -82,6 +82,24 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def round_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Round weights, embeddings and head to 4 or 8 bits in blocks; activations stay float."""
+    from .onnx_passes.blocks import to_blocks
+
+    done = to_blocks(
+        context.inputs["model"] / "model.onnx",
+        context.out / "model.onnx",
+        bits=params["bits"],
+        block_size=params["block_size"],
+    )
+    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
+    return {
+        **done,
+        "summary": f"{params['bits']} bits in blocks of {params['block_size']}: "
+        f"{done['products']} products, {done['tables']} tables, {before:.1f} -> {after:.1f} MiB",
+    }
+
+
 def _keep_outputs(program: Any, wanted: Sequence[str]) -> None:
     """What the task does not read goes, and the weights behind it: the pooler of vectors."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass

@@ -201,3 +201,20 @@ def perturb(desk: Desk, noise: float) -> None:
             onnx.save(model, path)
         elif record["name"] in ("quantise", "verify"):
             record["path"].unlink()
+
+
+def test_rounded_weights_are_small_and_near(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk")
+    done = desk.run(
+        "-t", "jetson-orin-nano", "--report", "json", precisions="int8-weights,int4-weights"
+    )
+    assert done.returncode == 0, done.stderr
+    eight, four, *jetson = json.loads(done.stdout)
+    assert eight["cosine"] > 0.999
+    assert four["cosine"] > 0.965
+    assert (eight["mib"] < 27, four["mib"] < 16) == (True, True)
+    for row in jetson:
+        manifest = open_bundle(row["path"]).manifest
+        assert manifest.proof.engine is not None
+        assert manifest.proof.engine.version == "1.23.2"
+        assert manifest.recipe.options["portable"] is False
