@@ -10,7 +10,7 @@ _HEAD = """# Coverage
 What `edgeward compile` takes, as ONNX. Each pair is proved by a slow test on a tiny random model
 with weights of unit scale: it compiles, loads in ONNX Runtime, agrees with torch at shapes that
 were not traced (largest difference under 1e-4 of the outputs' standard deviation), and again in
-int8 where it has matrix products.
+fp16, and in int8 where it has matrix products.
 """
 
 

@@ -61,7 +61,7 @@ _INT8_TENSORS = Tolerances(
 
 
 def _weights(mean: float, least: float, *, top1: float | None = None) -> Tolerances:
-    """What rounding weights alone may cost: mean and least cosine, share of classes kept."""
+    """What rounding weights may cost: mean and least cosine, share of classes kept."""
     picked = () if top1 is None else (Bound("eval_top1_agreement", top1),)
     return Tolerances(
         golden=(Bound("cosine_mean", mean), Bound("cosine_min", least)),
@@ -73,6 +73,9 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("fp32", "vectors"): _EXACT,
     ("fp32", "classes"): _EXACT,
     ("fp32", "tensors"): _EXACT,
+    ("fp16", "vectors"): _weights(0.9999, 0.999),
+    ("fp16", "classes"): _weights(0.9999, 0.999, top1=0.98),
+    ("fp16", "tensors"): _weights(0.9999, 0.999),
     ("int8-dynamic", "vectors"): Tolerances(
         golden=_INT8_TENSORS.golden,
         compile_only=(

@@ -34,6 +34,7 @@ class Pass:
 
 
 PASSES = {
+    "fp16": Pass("onnx/model_fp16.onnx", "halve", 1, {}, portable=True),
     "int8-dynamic": Pass(
         "onnx/model_quantized.onnx", "quantise", 2, {"per_channel": True}, portable=True
     ),

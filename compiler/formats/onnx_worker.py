@@ -82,6 +82,18 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def halve(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Store and compute in float16, with float32 at the border and where float16 cannot hold."""
+    from .onnx_passes.half import to_float16
+
+    del params
+    done = to_float16(context.inputs["model"] / "model.onnx", context.out / "model.onnx")
+    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
+    wide = done["wide_nodes"]
+    summary = f"float16, {wide} nodes kept in float32, {before:.1f} -> {after:.1f} MiB"
+    return {**done, "summary": summary}
+
+
 def round_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Round weights, embeddings and head to 4 or 8 bits in blocks; activations stay float."""
     from .onnx_passes.blocks import to_blocks

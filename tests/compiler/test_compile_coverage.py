@@ -78,6 +78,9 @@ def test_it_compiles_and_agrees(compiled: Compile, task: str, model_type: str) -
     assert proof.figures.get("eval_top1_agreement", 1.0) > 0.999
     assert not proof.degraded
     assert exact.bundle.manifest.task == task
+    half = compiled(task, model_type, "fp16").bundle.manifest
+    assert half.proof.figures["eval_cosine_mean"] > 0.9999
+    assert half.size < exact.bundle.manifest.size
     if model_type in WITHOUT_PRODUCTS:
         with pytest.raises(UnsupportedError, match="nothing to quantise"):
             compiled(task, model_type, "int8-dynamic")

@@ -206,10 +206,12 @@ def perturb(desk: Desk, noise: float) -> None:
 def test_rounded_weights_are_small_and_near(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "desk")
     done = desk.run(
-        "-t", "jetson-orin-nano", "--report", "json", precisions="int8-weights,int4-weights"
+        "-t", "jetson-orin-nano", "--report", "json", precisions="fp16,int8-weights,int4-weights"
     )
     assert done.returncode == 0, done.stderr
-    eight, four, *jetson = json.loads(done.stdout)
+    half, eight, four, *jetson = json.loads(done.stdout)
+    assert half["cosine"] > 0.99999
+    assert half["mib"] < 46
     assert eight["cosine"] > 0.999
     assert four["cosine"] > 0.965
     assert (eight["mib"] < 27, four["mib"] < 16) == (True, True)
@@ -217,4 +219,4 @@ def test_rounded_weights_are_small_and_near(tmp_path: Path) -> None:
         manifest = open_bundle(row["path"]).manifest
         assert manifest.proof.engine is not None
         assert manifest.proof.engine.version == "1.23.2"
-        assert manifest.recipe.options["portable"] is False
+        assert manifest.recipe.options["portable"] is (row["precision"] == "fp16")

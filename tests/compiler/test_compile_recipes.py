@@ -73,7 +73,7 @@ def test_a_looser_precision_allows_no_less(
 def test_an_unknown_recipe_names_those_that_are(form: str, precision: str) -> None:
     with pytest.raises(UsageError) as caught:
         recipe_for(form, precision)
-    assert ("fp32, int8-dynamic" if form == "onnx" else "no format") in caught.value.why
+    assert ("fp32, fp16, int8-dynamic" if form == "onnx" else "no format") in caught.value.why
 
 
 def stages(tmp_path: Path, **settings: str) -> list[StageSpec]:
