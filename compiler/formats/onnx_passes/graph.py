@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 INLINE_LIMIT_BYTES = 1_800_000_000
 MICROSOFT = "com.microsoft"
+_PRODUCTS = {("", "MatMul"), ("ai.onnx", "MatMul"), ("", "Gemm"), (MICROSOFT, "FusedMatMul")}
+_PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transBatchA": 0, "transBatchB": 0}
 Array = NDArray[Any]
 
 
@@ -63,17 +65,13 @@ class Graph:
         return np.asarray(numpy_helper.to_array(tensor))
 
     def weight(self, node: Any, kinds: Collection[str] = ("float32",)) -> Weight | None:
-        """Return the constant 2-D matrix of a MatMul or plain Gemm; None where there is none."""
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ("MatMul", "Gemm"):
+        """Return the constant 2-D matrix of a plain product; None where there is none."""
+        if (node.domain, node.op_type) not in _PRODUCTS:
             return None
-        flipped = False
-        if node.op_type == "Gemm":
-            given = attributes(node)
-            if given.get("alpha", 1.0) != 1.0 or given.get("beta", 1.0) != 1.0:
-                return None
-            if given.get("transA", 0):
-                return None
-            flipped = bool(given.get("transB", 0))
+        given = attributes(node)
+        if any(given.get(name, plain) != plain for name, plain in _PLAIN.items()):
+            return None
+        flipped = bool(given.get("transB", 0))
         name = node.input[1]
         before = self.producers.get(name)
         if before is not None and before.op_type == "Transpose":
