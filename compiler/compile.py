@@ -24,7 +24,7 @@ from .recipe import RECIPES, recipe_for
 from .search import search
 from .source import Source, open_source
 from .stages import StageRunner
-from .texts import ProofTexts, proof_texts
+from .texts import ProofTexts, calibration_texts, proof_texts
 from .timing import timed_stage
 from .toolchains.manager import Toolchains
 
@@ -47,6 +47,7 @@ class CompileRequest:
     revision: str | None = None
     task: str | None = None
     evaluation: Path | None = None
+    calibration: Path | None = None
     accept_degraded: bool = False
     limits: Limits = field(default_factory=Limits)
     torch_build: str | None = None
@@ -70,12 +71,29 @@ class Plan:
     searched: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one target and one precision of a request ask for."""
+
+    source: Source
+    profile: Profile
+    precision: str
+    format: str | None
+    calibration: tuple[str, ...]
+
+    @property
+    def chosen_format(self) -> str:
+        """The format asked for, else the target's own."""
+        return self.format or self.profile.default.format
+
+
 def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     """Check everything that can be checked before work begins, and return what is to be made."""
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
     source = open_source(request.model, revision=request.revision, task=request.task)
+    calibration = calibration_texts(request.calibration)
     plans = [
-        _plan(source, profile, precision, request.format)
+        _plan(Wanted(source, profile, precision, request.format, calibration))
         for profile in profiles
         for precision in request.precisions
     ]
@@ -130,14 +148,14 @@ def compile_model(
             yield Compiled(bundle, proved.job, proved.checks, cached)
 
 
-def _plan(source: Source, profile: Profile, precision: str, format_name: str | None) -> Plan:
-    if precision != AUTO_PRECISION:
-        return Plan((_job(source, profile, precision, format_name),))
-    chosen = format_name or profile.default.format
+def _plan(wanted: Wanted) -> Plan:
+    if wanted.precision != AUTO_PRECISION:
+        return Plan((_job(wanted, wanted.precision),))
+    profile, chosen = wanted.profile, wanted.chosen_format
     profile.check_recipe(chosen, _EXACT)
     others = [name for name in profile.formats[chosen] if name != _EXACT]
     names = [name for name in (_EXACT, *others) if (chosen, name) in RECIPES]
-    return Plan(tuple(_job(source, profile, name, chosen) for name in names), searched=True)
+    return Plan(tuple(_job(wanted, name) for name in names), searched=True)
 
 
 def _proved(
@@ -148,13 +166,13 @@ def _proved(
     return search(plan.jobs, texts, stages, reporter)
 
 
-def _job(source: Source, profile: Profile, precision: str, format_name: str | None) -> Job:
-    chosen = format_name or profile.default.format
+def _job(wanted: Wanted, precision: str) -> Job:
+    profile = wanted.profile
     if precision == DEFAULT_PRECISION:
         precision = profile.default.precision
-    recipe = recipe_for(chosen, precision)
-    profile.check_recipe(chosen, precision)
-    return Job(source, profile, recipe)
+    recipe = recipe_for(wanted.chosen_format, precision)
+    profile.check_recipe(wanted.chosen_format, precision)
+    return Job(wanted.source, profile, recipe, wanted.calibration)
 
 
 def refuse_failure(proved: Proved, request: CompileRequest) -> None:

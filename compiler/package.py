@@ -149,7 +149,7 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
             "format": job.recipe.format,
             "precision": job.recipe.precision,
             "granularity": job.recipe.granularity,
-            "calibration_sha256": None,
+            "calibration_sha256": proved.artifact.calibration_sha256,
             "seed": 0,
             "options": dict(proved.options),
         },
@@ -175,8 +175,7 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
 
 
 def _stage_names(proved: Proved) -> list[str]:
-    made = ["export", "quantise"][: len(proved.artifact.results)]
-    return [*made, "reference", "verify", "benchmark"]
+    return [*proved.artifact.stages, "reference", "verify", "benchmark"]
 
 
 def _proof(proved: Proved, texts: ProofTexts) -> dict[str, Any]:

@@ -24,6 +24,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         Recipe("onnx", "fp32"),
         Recipe("onnx", "fp16"),
         Recipe("onnx", "int8-dynamic", "per-channel"),
+        Recipe("onnx", "int8-static", "per-channel"),
         Recipe("onnx", "int8-weights", "block-32"),
         Recipe("onnx", "int4-weights", "block-32"),
     )

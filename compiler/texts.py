@@ -42,6 +42,14 @@ def proof_texts(evaluation_file: Path | None = None) -> ProofTexts:
     return ProofTexts(golden, _read(evaluation_file))
 
 
+def calibration_texts(file: Path | None = None) -> tuple[str, ...]:
+    """Return the texts of `file`, as `proof_texts` reads them, or the packaged ones."""
+    if file is not None:
+        return _read(file)
+    packaged = files("edgeward.compiler") / "data" / "calibration.txt"
+    return tuple(line for line in packaged.read_text(encoding="utf-8").splitlines() if line)
+
+
 def _read(path: Path) -> tuple[str, ...]:
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -58,6 +58,18 @@ _INT8_TENSORS = Tolerances(
     golden=(Bound("cosine_mean", 0.97), Bound("cosine_min", 0.90)),
     compile_only=(Bound("eval_cosine_mean", 0.98),),
 )
+_INT8_VECTORS = Tolerances(
+    golden=_INT8_TENSORS.golden,
+    compile_only=(
+        Bound("eval_cosine_mean", 0.98),
+        Bound("eval_cosine_min", 0.94),
+        Bound("eval_rank_agreement", 0.97),
+    ),
+)
+_INT8_CLASSES = Tolerances(
+    golden=_INT8_TENSORS.golden,
+    compile_only=(*_INT8_TENSORS.compile_only, Bound("eval_top1_agreement", 0.9)),
+)
 
 
 def _weights(mean: float, least: float, *, top1: float | None = None) -> Tolerances:
@@ -76,19 +88,12 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("fp16", "vectors"): _weights(0.9999, 0.999),
     ("fp16", "classes"): _weights(0.9999, 0.999, top1=0.98),
     ("fp16", "tensors"): _weights(0.9999, 0.999),
-    ("int8-dynamic", "vectors"): Tolerances(
-        golden=_INT8_TENSORS.golden,
-        compile_only=(
-            Bound("eval_cosine_mean", 0.98),
-            Bound("eval_cosine_min", 0.94),
-            Bound("eval_rank_agreement", 0.97),
-        ),
-    ),
-    ("int8-dynamic", "classes"): Tolerances(
-        golden=_INT8_TENSORS.golden,
-        compile_only=(*_INT8_TENSORS.compile_only, Bound("eval_top1_agreement", 0.9)),
-    ),
+    ("int8-dynamic", "vectors"): _INT8_VECTORS,
+    ("int8-dynamic", "classes"): _INT8_CLASSES,
     ("int8-dynamic", "tensors"): _INT8_TENSORS,
+    ("int8-static", "vectors"): _INT8_VECTORS,
+    ("int8-static", "classes"): _INT8_CLASSES,
+    ("int8-static", "tensors"): _INT8_TENSORS,
     ("int8-weights", "vectors"): _weights(0.995, 0.98),
     ("int8-weights", "classes"): _weights(0.995, 0.98, top1=0.95),
     ("int8-weights", "tensors"): _weights(0.995, 0.98),

@@ -36,6 +36,11 @@ import click
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Texts to prove it on: one a line, or JSON lines with a text field.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Texts that show int8-static what to expect: one a line, or JSON lines.",
+)
 @click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
 @click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="Time limit of each stage.")
@@ -60,6 +65,7 @@ def compile_command(
     revision: str | None,
     task: str | None,
     eval_data: Path | None,
+    calibration: Path | None,
     accept_degraded: bool,
     torch_build: str | None,
     max_seconds: float | None,
@@ -95,6 +101,7 @@ def compile_command(
         revision=revision,
         task=task,
         evaluation=eval_data,
+        calibration=calibration,
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,

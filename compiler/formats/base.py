@@ -14,21 +14,32 @@ from edgeward.targets.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One bundle to make."""
+    """One bundle to make; `calibration` are texts that show what activations are like."""
 
     source: Source
     profile: Profile
     recipe: Recipe
+    calibration: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What the format's last stage left: the file that the engine loads and its place."""
+    """What the format's last stage left: the file that the engine loads and its place.
+
+    `results` are what its stages left, by `stages`, their names; the first holds the `assets`.
+    """
 
     model: StageInput
     name: str
     engine_toolchain: str
     results: tuple[StageResult, ...]
+    stages: tuple[str, ...]
+
+    @property
+    def calibration_sha256(self) -> str | None:
+        """The digest of what it was calibrated on, None where it was not."""
+        found = [result.data.get("calibration_sha256") for result in self.results]
+        return next((digest for digest in found if isinstance(digest, str)), None)
 
 
 class Stages(Protocol):

@@ -31,12 +31,16 @@ class Pass:
     version: int
     params: Mapping[str, JSON]
     portable: bool
+    calibrated: bool = False
 
 
 PASSES = {
     "fp16": Pass("onnx/model_fp16.onnx", "halve", 1, {}, portable=True),
     "int8-dynamic": Pass(
         "onnx/model_quantized.onnx", "quantise", 2, {"per_channel": True}, portable=True
+    ),
+    "int8-static": Pass(
+        "onnx/model_uint8.onnx", "quantise_static", 1, {}, portable=True, calibrated=True
     ),
     "int8-weights": Pass(
         "onnx/model_int8.onnx", "round_weights", 1, {"bits": 8, "block_size": 32}, portable=False
@@ -63,9 +67,15 @@ def build(job: Job, stages: Stages) -> Artifact:
     export = stages.run(_export(job))
     wanted = PASSES.get(job.recipe.precision)
     if wanted is None:
-        return Artifact(export.as_input("model.onnx"), "onnx/model.onnx", engine, (export,))
-    quantise = stages.run(_quantise(job, wanted, export))
-    return Artifact(quantise.as_input("model.onnx"), wanted.file, engine, (export, quantise))
+        model = export.as_input("model.onnx")
+        return Artifact(model, "onnx/model.onnx", engine, (export,), ("export",))
+    before, names = [export], ["export"]
+    if wanted.calibrated:
+        before.append(stages.run(_calibrate(job)))
+        names.append("calibrate")
+    quantise = stages.run(_quantise(job, wanted, before))
+    model = quantise.as_input("model.onnx")
+    return Artifact(model, wanted.file, engine, (*before, quantise), (*names, "quantise"))
 
 
 def engine_options(job: Job) -> dict[str, str | int | float | bool]:
@@ -92,12 +102,25 @@ def _export(job: Job) -> StageSpec:
     )
 
 
-def _quantise(job: Job, wanted: Pass, export: StageResult) -> StageSpec:
+def _calibrate(job: Job) -> StageSpec:
+    source = job.source
+    return StageSpec(
+        name="calibrate",
+        call=f"{_WORKER}:calibrate",
+        version=1,
+        inputs={"source": StageInput(source.folder, source.digest)},
+        params={"task": source.task, "texts": list(job.calibration)},
+        toolchain=toolchain(),
+        estimate_bytes=source.weight_bytes * 2 + (1 << 29),
+    )
+
+
+def _quantise(job: Job, wanted: Pass, before: Sequence[StageResult]) -> StageSpec:
     return StageSpec(
         name="quantise",
         call=f"{_WORKER}:{wanted.function}",
         version=wanted.version,
-        inputs={"model": export.as_input()},
+        inputs=dict(zip(("model", "samples"), [r.as_input() for r in before], strict=False)),
         params=wanted.params,
         toolchain=toolchain(),
         estimate_bytes=job.source.weight_bytes * 5 + (1 << 29),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
 from edgeward.errors import StageError, UnsupportedError
 
+_SAMPLES = "samples.safetensors"
 INLINE_LIMIT_BYTES = 1_800_000_000
 # Dynamic int8 convolutions are slower than float ones in ONNX Runtime, and less exact.
 _QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization", "LSTM"]
@@ -92,6 +94,48 @@ def halve(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     wide = done["wide_nodes"]
     summary = f"float16, {wide} nodes kept in float32, {before:.1f} -> {after:.1f} MiB"
     return {**done, "summary": summary}
+
+
+def calibrate(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what the model is calibrated on as its inputs: `samples.safetensors`."""
+    from safetensors.numpy import save_file
+
+    folder, spec = context.inputs["source"], task_spec(params["task"])
+    modality = open_modality(spec, folder, load_model(folder, spec.auto_class))
+    given = modality.calibration(params["texts"])
+    tensors = {
+        f"{number}.{name}": tensor.numpy()
+        for number, sample in enumerate(given)
+        for name, tensor in sample.tensors.items()
+    }
+    path = context.out / _SAMPLES
+    save_file(tensors, path)
+    return {
+        "calibration_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "summary": f"{len(given)} samples",
+    }
+
+
+def quantise_static(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Quantise weights and activations to int8, ranges and smoothing from the samples."""
+    import onnx
+    from safetensors.numpy import load_file
+
+    from .onnx_passes.static import to_static
+
+    del params
+    model = context.inputs["model"] / "model.onnx"
+    names = [value.name for value in onnx.load(model, load_external_data=False).graph.input]
+    tensors = load_file(context.inputs["samples"] / _SAMPLES)
+    numbers = sorted({int(name.split(".")[0]) for name in tensors})
+    samples = ({name: tensors[f"{number}.{name}"] for name in names} for number in numbers)
+    done = to_static(model, context.out / "model.onnx", samples)
+    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
+    return {
+        **{name: value for name, value in done.items() if name != "alphas"},
+        "summary": f"int8, {done['products']} products, {done['smoothed']} smoothed, "
+        f"{before:.1f} -> {after:.1f} MiB",
+    }
 
 
 def round_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:

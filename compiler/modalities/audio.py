@@ -14,6 +14,7 @@ from .base import Axes, Given
 _RATE = 16_000
 _SECONDS = (0.5, 1.0, 1.7)
 _EVALUATED = 8
+_CALIBRATED = 16
 
 
 class Audio:
@@ -54,9 +55,16 @@ class Audio:
     def evaluation(self, texts: Sequence[str]) -> list[Given]:
         """Return seeded sounds."""
         del texts
+        return self._seeded(100, _EVALUATED)
+
+    def calibration(self, texts: Sequence[str]) -> list[Given]:
+        """Return other seeded sounds."""
+        del texts
+        return self._seeded(500, _CALIBRATED)
+
+    def _seeded(self, seed: int, number: int) -> list[Given]:
         return [
-            Given(f"sound {n}", {self._name: self._sounds(1, 1.0, 100 + n)})
-            for n in range(_EVALUATED)
+            Given(f"sound {n}", {self._name: self._sounds(1, 1.0, seed + n)}) for n in range(number)
         ]
 
     def untraced(self, seed: int) -> list[Given]:

@@ -36,6 +36,9 @@ class Modality(Protocol):
     def evaluation(self, texts: Sequence[str]) -> list[Given]:
         """Return the evaluation cases."""
 
+    def calibration(self, texts: Sequence[str]) -> list[Given]:
+        """Return what shows how large activations are, none of it among the evaluation cases."""
+
     def untraced(self, seed: int) -> list[Given]:
         """Return random inputs of shapes that were not traced."""
 

@@ -15,6 +15,7 @@ _DEFAULT_SIDE = 224
 _LARGEST_SIDE = 4096
 _GOLDEN = ("gradient", "checkers", "noise", "black", "white", "scene")
 _EVALUATED = 12
+_CALIBRATED = 32
 
 
 class Image:
@@ -46,9 +47,17 @@ class Image:
     def evaluation(self, texts: Sequence[str]) -> list[Given]:
         """Return seeded scenes of smooth shapes and noise."""
         del texts
+        return self._scenes(100, _EVALUATED)
+
+    def calibration(self, texts: Sequence[str]) -> list[Given]:
+        """Return other seeded scenes."""
+        del texts
+        return self._scenes(500, _CALIBRATED)
+
+    def _scenes(self, seed: int, number: int) -> list[Given]:
         return [
-            Given(f"scene {n}", {"pixel_values": self._picture("scene", 100 + n)})
-            for n in range(_EVALUATED)
+            Given(f"scene {n}", {"pixel_values": self._picture("scene", seed + n)})
+            for n in range(number)
         ]
 
     def untraced(self, seed: int) -> list[Given]:

@@ -45,6 +45,10 @@ class ImageText(Image):
         """Return each picture beside evaluation texts."""
         return self._beside(super().evaluation([]), list(texts))
 
+    def calibration(self, texts: Sequence[str]) -> list[Given]:
+        """Return other pictures beside calibration texts."""
+        return self._beside(super().calibration([]), list(texts))
+
     def untraced(self, seed: int) -> list[Given]:
         """Return other numbers of pictures and of texts."""
         return self._beside(super().untraced(seed), _SAMPLE[:1])

@@ -45,6 +45,10 @@ class Text:
         """Return one case a text."""
         return [self._given(f"text {number}", text) for number, text in enumerate(texts)]
 
+    def calibration(self, texts: Sequence[str]) -> list[Given]:
+        """Return one case a text."""
+        return self.evaluation(texts)
+
     def untraced(self, seed: int) -> list[Given]:
         """Return random ids, the last row of a batch half padded."""
         shapes = untraced_shapes(self._limit)

@@ -206,10 +206,17 @@ def perturb(desk: Desk, noise: float) -> None:
 def test_rounded_weights_are_small_and_near(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "desk")
     done = desk.run(
-        "-t", "jetson-orin-nano", "--report", "json", precisions="fp16,int8-weights,int4-weights"
+        "-t",
+        "jetson-orin-nano",
+        "--report",
+        "json",
+        precisions="fp16,int8-static,int8-weights,int4-weights",
     )
     assert done.returncode == 0, done.stderr
-    half, eight, four, *jetson = json.loads(done.stdout)
+    half, static, eight, four, *jetson = json.loads(done.stdout)
+    assert static["cosine"] > 0.997
+    assert static["mib"] < 24
+    assert open_bundle(static["path"]).manifest.recipe.calibration_sha256
     assert half["cosine"] > 0.99999
     assert half["mib"] < 46
     assert eight["cosine"] > 0.999
@@ -219,4 +226,4 @@ def test_rounded_weights_are_small_and_near(tmp_path: Path) -> None:
         manifest = open_bundle(row["path"]).manifest
         assert manifest.proof.engine is not None
         assert manifest.proof.engine.version == "1.23.2"
-        assert manifest.recipe.options["portable"] is (row["precision"] == "fp16")
+        assert manifest.recipe.options["portable"] is (row["precision"] in ("fp16", "int8-static"))
