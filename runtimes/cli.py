@@ -15,8 +15,19 @@ BUNDLE = click.Path(path_type=Path)
 @click.argument("bundles", nargs=-1, required=True, type=BUNDLE)
 @click.option("-o", "--output", "form", type=FORMS, default="table", show_default=True)
 @click.option("--threads", default=0, help="Engine threads; 0 lets the engine choose.")
-def verify_command(bundles: tuple[Path, ...], form: str, threads: int) -> None:
+@click.option(
+    "--bisect",
+    "original",
+    type=BUNDLE,
+    help="A float bundle of the same model: name the layer where BUNDLE departs from it first.",
+)
+def verify_command(
+    bundles: tuple[Path, ...], form: str, threads: int, original: Path | None
+) -> None:
     """Run each bundle's golden inputs in its engine, against its own tolerances."""
+    if original is not None:
+        _bisect(bundles, original, form, threads)
+        return
     from edgeward.errors import ProofError
 
     from .bundle.read import open_bundle
@@ -29,7 +40,22 @@ def verify_command(bundles: tuple[Path, ...], form: str, threads: int) -> None:
     print_rows(rows, ["bundle", "metric", "value", "bound", "passed", "engine"], form)
     failed = [failure_words(path, report) for path, report in reports if not report.passed]
     if failed:
-        raise ProofError("; ".join(failed), next="edgeward compile MODEL --precision fp32")
+        raise ProofError("; ".join(failed), next="edgeward verify BUNDLE --bisect FLOAT_BUNDLE")
+
+
+def _bisect(bundles: tuple[Path, ...], original: Path, form: str, threads: int) -> None:
+    from .bundle.read import open_bundle
+    from .output import print_rows
+    from .proof.bisect import bisect_bundles
+    from .proof.bisect_words import departure_rows, departure_words
+
+    columns = ["bundle", "layer", "op", "tensor", "relative_error", "own_error", "first"]
+    rows: list[dict[str, object]] = []
+    for path in bundles:
+        found = bisect_bundles(open_bundle(path), open_bundle(original), threads=max(threads, 1))
+        click.echo(f"{path.absolute().name}: {departure_words(found)}", err=True)
+        rows += [{"bundle": path.absolute().name, **row} for row in departure_rows(found)]
+    print_rows(rows, columns, form)
 
 
 @click.command("inspect")

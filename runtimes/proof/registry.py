@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from edgeward.runtimes.engines.base import Tensor
 from edgeward.runtimes.session import EMBEDDING_TASK, Session
 
 PROOFS = {EMBEDDING_TASK: "edgeward.runtimes.proof.vectors"}
@@ -24,6 +25,9 @@ class Proof(Protocol):
 
     def request(self, session: Session, cases: Any) -> Callable[[], object]:
         """Return one typical request, to be timed."""
+
+    def sample(self, folder: Path) -> Mapping[str, Tensor]:
+        """Return the graph's inputs of one golden case of middle size, batch first."""
 
     def count(self, cases: Any) -> int:
         """How many cases there are."""

@@ -138,6 +138,11 @@ def request(session: Session, cases: TensorCases) -> Callable[[], object]:
     return lambda: session.run(inputs)
 
 
+def sample(folder: Path) -> Mapping[str, Tensor]:
+    """Return the inputs of the case of middle size."""
+    return typical(read_cases(folder)).inputs
+
+
 def count(cases: TensorCases) -> int:
     """How many cases there are."""
     return len(cases.cases)

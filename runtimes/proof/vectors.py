@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeward.errors import IntegrityError
+from edgeward.runtimes.engines.base import Tensor
 from edgeward.runtimes.session import Session
-from edgeward.runtimes.tasks.embedding import Embedder
+from edgeward.runtimes.tasks.embedding import Embedder, prepare_texts
+from edgeward.runtimes.tasks.pooling import read_pipeline
+from edgeward.runtimes.tasks.tokens import TextTokenizer
 
 from .compare import compare_vectors
 from .files import CASES_NAME, MAX_CASES_BYTES, REFERENCE_NAME
@@ -119,8 +122,26 @@ def metrics(session: Session, cases: GoldenCases) -> dict[str, float]:
 
 def request(session: Session, cases: GoldenCases) -> Callable[[], object]:
     """Return one typical request: the text of middle length."""
-    text = sorted(cases.texts, key=len)[len(cases.texts) // 2]
+    text = typical(cases)
     return lambda: session.embed([text])
+
+
+def sample(folder: Path) -> Mapping[str, Tensor]:
+    """Return the inputs that the text of middle length becomes."""
+    pipeline = read_pipeline(folder)
+    encoded = TextTokenizer(folder, pipeline.max_tokens)(
+        prepare_texts(pipeline, [typical(read_cases(folder))])
+    )
+    return {
+        "input_ids": encoded.ids,
+        "attention_mask": encoded.mask,
+        "token_type_ids": encoded.types,
+    }
+
+
+def typical(cases: GoldenCases) -> str:
+    """Return the text of middle length."""
+    return sorted(cases.texts, key=len)[len(cases.texts) // 2]
 
 
 def count(cases: GoldenCases) -> int:

@@ -1,0 +1,33 @@
+"""Which layer of one bundle departs first from another bundle of the same model."""
+
+from __future__ import annotations
+
+from edgeward.errors import UnsupportedError, UsageError
+from edgeward.runtimes.bundle.read import Bundle
+
+from .bisect_onnx import bisect
+from .bisect_words import Bisection
+from .registry import proof_for
+
+
+def bisect_bundles(artifact: Bundle, original: Bundle, *, threads: int = 1) -> Bisection:
+    """Run one of the artifact's golden cases through both graphs, layer by layer.
+
+    Raises UsageError where they are not of one model, UnsupportedError for a format whose layers
+    cannot be looked into, and what `bisect` raises.
+    """
+    for bundle in (artifact, original):
+        if bundle.manifest.recipe.format != "onnx":
+            raise UnsupportedError(
+                f"The layers of {bundle.path} cannot be compared",
+                why=f"its format is {bundle.manifest.recipe.format}, not onnx",
+            )
+    mine, other = artifact.manifest, original.manifest
+    if (mine.source.weights_sha256, mine.task) != (other.source.weights_sha256, other.task):
+        raise UsageError(
+            "The bundles are not of one model",
+            why=f"{mine.source.id} for {mine.task}, {other.source.id} for {other.task}",
+        )
+    case = proof_for(mine.task).sample(artifact.path)
+    inputs = {spec.name: case[spec.name] for spec in mine.inputs}
+    return bisect(original.entry, artifact.entry, inputs, threads=threads)
