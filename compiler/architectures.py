@@ -57,7 +57,7 @@ MODEL_TYPES: dict[str, frozenset[str]] = {
     "fill-mask": _HEADED,
     "text-classification": _HEADED,
     "token-classification": _HEADED,
-    "question-answering": TEXT_ENCODERS - {"eurobert", "nomic_bert"},
+    "question-answering": TEXT_ENCODERS - {"eurobert", "nomic_bert", "splinter"},
     "image-feature-extraction": _IMAGE_ENCODERS,
     "image-classification": _IMAGE_ENCODERS,
     "semantic-segmentation": frozenset({"beit", "mobilenet_v2", "mobilevit", "segformer"}),
