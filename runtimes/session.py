@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -20,9 +20,11 @@ from .engines.registry import engine_for
 from .statistics.flusher import Flusher
 from .statistics.recorder import Observation, Recorder, Snapshot
 from .statistics.spool import Spool
+from .tasks.chat import Message
 from .tasks.classification import TextClassifier
 from .tasks.embedding import Embedder
 from .tasks.fill_mask import Filled, MaskFiller
+from .tasks.generation import DEFAULT_MAX_TOKENS, Generator, Piece
 from .tasks.labels import Classified
 from .tasks.question_answering import Answer, Answerer
 from .tasks.registry import open_task
@@ -114,6 +116,42 @@ class Session:
         task = self._as(MaskFiller, "it does not fill gaps")
         return self._counted(1, lambda: task(text, top_k))
 
+    def generate(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[Piece]:
+        """Stream what follows a text, or the answer to a chat's messages: one Piece a token.
+
+        Temperature 0 takes the likeliest token. Raises UsageError at once where the request is
+        wrong or the model does not generate texts.
+        """
+        pieces = self.generator.stream(
+            prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+            stop=stop,
+        )
+        return self._streamed(pieces)
+
+    @property
+    def generator(self) -> Generator:
+        """The generating task; UsageError where the bundle is for something else."""
+        return self._as(Generator, "it does not generate texts")
+
     @property
     def embedder(self) -> Embedder:
         """The embedding task; UsageError where the bundle is for something else."""
@@ -176,6 +214,16 @@ class Session:
             return result, items, tokens
 
         return self._recorded(counted)
+
+    def _streamed(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """One request, from its first token asked for to its last; what nobody reads on ends it."""
+        began = time.perf_counter_ns()
+        try:
+            yield from pieces
+        except Exception as error:
+            self.recorder.record(Observation(0.0, error=type(error).__name__))
+            raise
+        self.recorder.record(Observation((time.perf_counter_ns() - began) / 1e6))
 
     def _recorded(
         self, call: Callable[[], tuple[T, int, int]], queued_ms: float | None = None

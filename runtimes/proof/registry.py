@@ -10,7 +10,10 @@ from typing import Any, Protocol, cast
 from edgeward.runtimes.engines.base import Tensor
 from edgeward.runtimes.session import EMBEDDING_TASK, Session
 
-PROOFS = {EMBEDDING_TASK: "edgeward.runtimes.proof.vectors"}
+PROOFS = {
+    EMBEDDING_TASK: "edgeward.runtimes.proof.vectors",
+    "text-generation": "edgeward.runtimes.proof.generation",
+}
 _OTHERWISE = "edgeward.runtimes.proof.tensors"
 
 

@@ -13,6 +13,7 @@ TASKS = {
     "fill-mask": f"{_HERE}.fill_mask:MaskFiller",
     "question-answering": f"{_HERE}.question_answering:Answerer",
     "text-classification": f"{_HERE}.classification:TextClassifier",
+    "text-generation": f"{_HERE}.generation:Generator",
     "token-classification": f"{_HERE}.tagging:TextTagger",
 }
 
