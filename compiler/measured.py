@@ -22,11 +22,15 @@ _RACE_WARMUP, _RACE_ROUNDS = 3, 40
 
 
 class Timed(NamedTuple):
-    """A task's typical request: how an engine session is asked it, and what it is, in words."""
+    """A task's typical request: how an engine session is asked it, and what it is, in words.
+
+    `figures_of` measures what one latency does not tell, in milliseconds.
+    """
 
     request_of: Callable[[EngineSession], Callable[[], object]]
     tokens: int
     what: str
+    figures_of: Callable[[EngineSession], Mapping[str, float]] | None = None
 
 
 def open_engine(model: Path, params: Mapping[str, Any]) -> EngineSession:
@@ -46,8 +50,10 @@ def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     request()
     first_ms = (time.perf_counter() - began) * 1e3
     found = measure(request, warmup=_WARMUP, repetitions=_REPETITIONS)
+    figures = timed.figures_of(engine) if timed.figures_of else {}
     return {
         "measured": {
+            **figures,
             "load_ms": load_ms,
             "first_ms": first_ms,
             "latency_p50_ms": found.p50_ms,

@@ -187,7 +187,7 @@ def _proof(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
         "checks": [check.model_dump(mode="json") for check in proved.checks],
         "informative": {k: v for k, v in metrics.items() if k not in bounded},
         "evaluation_sha256": texts.evaluation_sha256,
-        "untraced_shapes": proved.reference.data["shapes"],
+        "untraced_shapes": proved.verify.data.get("shapes", proved.reference.data["shapes"]),
         "pending_on_target": _pending(proved),
         "degraded": bool(proved.failures),
     }

@@ -9,6 +9,7 @@ from edgeward.errors import UnsupportedError
 
 FEATURE_EXTRACTION = "feature-extraction"
 _TENSORS = "edgeward.compiler.tensor"
+_GENERATION = "edgeward.compiler.generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,17 @@ class TaskSpec:
         return self.modality in ("text", "text-pair", "image-text")
 
     @property
+    def generates(self) -> bool:
+        """Whether it writes a text token by token."""
+        return self.reference.startswith(_GENERATION)
+
+    @property
     def kind(self) -> str:
-        """Which tolerances hold for it: `vectors`, `classes` or `tensors`."""
+        """Which tolerances hold for it: `vectors`, `distributions`, `classes` or `tensors`."""
         if self.name == FEATURE_EXTRACTION:
             return "vectors"
+        if self.generates:
+            return "distributions"
         return "classes" if self.classes else "tensors"
 
 
@@ -82,6 +90,16 @@ TASKS = {
             "text-pair",
             ("start_logits", "end_logits"),
             {"start_logits": -1, "end_logits": -1},
+        ),
+        TaskSpec(
+            "text-generation",
+            "AutoModelForCausalLM",
+            ("ForCausalLM", "LMHeadModel"),
+            "text",
+            ("logits",),
+            reference=f"{_GENERATION}_reference:reference",
+            verify=f"{_GENERATION}_verify:verify",
+            timed=f"{_GENERATION}_verify:timed",
         ),
         TaskSpec(
             "image-feature-extraction", "AutoModel", ("Model",), "image", ("last_hidden_state",)

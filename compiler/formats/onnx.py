@@ -34,6 +34,21 @@ class Pass:
     calibrated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """What writes a task's graph, as `module:function`."""
+
+    function: str
+    version: int
+    params: Mapping[str, JSON]
+
+
+_EXPORTER = Exporter(f"{_WORKER}:export", 3, {})
+EXPORTERS = {
+    "text-generation": Exporter(
+        "edgeward.compiler.formats.onnx_decoder:export", 1, {"tuned": False}
+    ),
+}
 PASSES = {
     "fp16": Pass("onnx/model_fp16.onnx", "halve", 1, {}, portable=True),
     "int8-dynamic": Pass(
@@ -91,12 +106,18 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
 
 def _export(job: Job) -> StageSpec:
     source = job.source
+    exporter = EXPORTERS.get(source.task, _EXPORTER)
     return StageSpec(
         name="export",
-        call=f"{_WORKER}:export",
-        version=3,
+        call=exporter.function,
+        version=exporter.version,
         inputs={"source": StageInput(source.folder, source.digest)},
-        params={"opset": _opset(job.profile), "task": source.task, "files": list(source.files)},
+        params={
+            "opset": _opset(job.profile),
+            "task": source.task,
+            "files": list(source.files),
+            **exporter.params,
+        },
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 6 + (1 << 30),
     )

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from edgeward.compiler.modalities.base import Axes, open_modality
@@ -15,8 +12,10 @@ from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
 from edgeward.errors import StageError, UnsupportedError
 
+from .onnx_assets import copy_assets
+from .onnx_program import INLINE_LIMIT_BYTES, save, signature
+
 _SAMPLES = "samples.safetensors"
-INLINE_LIMIT_BYTES = 1_800_000_000
 # Dynamic int8 convolutions are slower than float ones in ONNX Runtime, and less exact.
 _QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization", "LSTM"]
 
@@ -40,12 +39,12 @@ def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     _keep_outputs(program, spec.outputs)
     _name_axes(program, axes)
     context.progress(0.9, "writing")
-    _save(program, context.out / "model.onnx")
+    save(program, context.out / "model.onnx")
     tokenizer = load_tokenizer(folder) if spec.reads_text else None
-    _copy_assets(folder, context.out / "assets", params["files"], tokenizer)
+    copy_assets(folder, context.out / "assets", params["files"], tokenizer)
     nodes = len(program.graph)
     return {
-        **_signature(program),
+        **signature(program),
         "opset": program.opset_imports[""],
         "ir_version": program.ir_version,
         "nodes": nodes,
@@ -188,45 +187,6 @@ def _name_axes(program: Any, axes: Axes) -> None:
                 for axis in value.shape
             ]
         )
-
-
-def _signature(program: Any) -> dict[str, Any]:
-    def spec(value: Any) -> dict[str, Any]:
-        axes = [a if isinstance(a, int) else str(getattr(a, "value", a)) for a in value.shape]
-        return {"name": value.name, "dtype": value.dtype.name.lower(), "shape": axes}
-
-    graph = program.graph
-    return {"inputs": [spec(v) for v in graph.inputs], "outputs": [spec(v) for v in graph.outputs]}
-
-
-def _save(program: Any, path: Path) -> None:
-    import onnx_ir
-
-    weights = sum(v.const_value.nbytes for v in program.graph.initializers.values())
-    external = f"{path.name}.data" if weights > INLINE_LIMIT_BYTES else None
-    onnx_ir.save(program, str(path), external_data=external)
-
-
-def _copy_assets(folder: Path, assets: Path, names: list[str], tokenizer: Any) -> None:
-    """Copy the model's own files as they are.
-
-    A tokenizer.json that is missing, or that transformers reads in its own way (some classes put a
-    normaliser of their own in its place), is written as transformers has it.
-    """
-    for name in names:
-        (assets / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / name, assets / name)
-    if tokenizer is None:
-        return
-    packaged, backend = assets / "tokenizer.json", tokenizer.backend_tokenizer
-    if not packaged.is_file() or _steps(packaged.read_text("utf-8")) != _steps(backend.to_str()):
-        backend.save(str(packaged))
-
-
-def _steps(tokenizer: str) -> Any:
-    """What a tokenizer.json does to a text; padding and truncation are set by who runs it."""
-    document = json.loads(tokenizer)
-    return {**document, "padding": None, "truncation": None}
 
 
 def _refuse_nothing_to_do(model: Any) -> None:

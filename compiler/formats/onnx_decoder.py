@@ -1,0 +1,261 @@
+"""A text generator as one ONNX graph that prefills and decodes, its weights stored once.
+
+Runs inside the `onnx` toolchain. Inputs and outputs are named as optimum and transformers.js name
+them: `input_ids`, `attention_mask`, `position_ids` where the model takes it, and
+`past_key_values.N.key`/`.value`; `logits`, `present.N.key`/`.value`. A past of length 0 prefills.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeward.compiler.reference_model import load_model, load_tokenizer
+from edgeward.compiler.stage_context import StageContext
+from edgeward.compiler.tasks import task_spec
+from edgeward.errors import StageError, UnsupportedError
+
+from .onnx_assets import copy_assets
+from .onnx_program import save, signature
+
+TEXT_INPUTS = ("input_ids", "attention_mask", "position_ids")
+_STATE = re.compile(r"^(?:input|output)\.past_key_values\.layers\.(\d+)\.(key|value)s$")
+_TEXT_AXES = {"attention_mask": ("batch", "total")}
+_SAMPLE_TEXT = "The museum closes at six, and the last tour leaves an hour before."
+_SAMPLE_LENGTHS = (9, 7)
+_NEW_TOKENS = 2
+
+
+def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Export the model with its cache: `model.onnx` and its `assets/`."""
+    folder = context.inputs["source"]
+    context.progress(0.05, "loading the model")
+    model = load_model(folder, task_spec(params["task"]).auto_class)
+    tokenizer = load_tokenizer(folder)
+    context.progress(0.15, "tracing")
+    target = context.out / "model.onnx"
+    described = export_decoder(
+        model, tokenizer, target, opset=params["opset"], tuned=params["tuned"]
+    )
+    copy_assets(folder, context.out / "assets", params["files"], tokenizer)
+    return described
+
+
+def export_decoder(
+    model: Any, tokenizer: Any, target: Path, *, opset: int, tuned: bool
+) -> dict[str, Any]:
+    """Write the causal language model to `target`; return its signature.
+
+    The portable graph passes onnx.checker and takes any batch, sequence and past, padded on the
+    left. The tuned one holds ONNX Runtime's fused operators for the processor, one sequence at a
+    time. Sliding windows keep their whole past: the mask alone cuts it.
+
+    Raises UnsupportedError where the model keeps other state than keys and values, StageError
+    where the graph is not valid.
+    """
+    program = _trace(model, tokenizer, opset, tuned)
+    _name_values(program.graph)
+    _name_axes(program.graph)
+    _tie_weights(program)
+    _forget_origins(program)
+    save(program, target)
+    if not tuned:
+        _check(target)
+    return _described(program, model, opset, tuned)
+
+
+def _trace(model: Any, tokenizer: Any, opset: int, tuned: bool) -> Any:
+    from transformers.exporters import OnnxConfig, OnnxExporter
+
+    config = OnnxConfig(opset_version=opset, dynamic=True, ort_fusions="cpu" if tuned else None)
+    inputs = _traced_inputs(model.eval(), tokenizer, rows=1 if tuned else 2)
+    return OnnxExporter().export(model, inputs, config).program
+
+
+def _traced_inputs(model: Any, tokenizer: Any, rows: int) -> dict[str, Any]:
+    """Two tokens after a past: an axis of one would be fixed at one.
+
+    The past is a cache that grows in every layer: a sliding layer's own cache counts its past in
+    a Python number, which tracing would freeze.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    ids, mask = _sample(model, tokenizer, rows)
+    past = ids.shape[1] - _NEW_TOKENS
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        inputs["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    options = {"use_cache": True, "return_dict": True}
+    before = {name: tensor[:, :past] for name, tensor in inputs.items()}
+    try:
+        with torch.no_grad():
+            cache = model(**before, past_key_values=DynamicCache(), **options).past_key_values
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UnsupportedError(
+            f"{type(model).__name__} does not read from a cache of keys and values",
+            why=_first_line(error),
+        ) from error
+    after = {n: t if n == "attention_mask" else t[:, past:] for n, t in inputs.items()}
+    return {**after, "past_key_values": cache, **options}
+
+
+def _sample(model: Any, tokenizer: Any, rows: int) -> tuple[Any, Any]:
+    """Ids and mask of rows padded on the left: without padding the mask would be traced away."""
+    import torch
+
+    longest, vocabulary = max(_SAMPLE_LENGTHS), model.config.get_text_config().vocab_size
+    known = tokenizer(_SAMPLE_TEXT, add_special_tokens=False)["input_ids"] * longest
+    ids, mask = [], []
+    for length in _SAMPLE_LENGTHS[-rows:]:
+        padding = longest - length
+        ids.append([0] * padding + [token % vocabulary for token in known[:length]])
+        mask.append([0] * padding + [1] * length)
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+def _name_values(graph: Any) -> None:
+    """Give states the names of the ecosystem, and leave out what a generator does not read."""
+    for values, prefix in ((graph.inputs, "past_key_values"), (graph.outputs, "present")):
+        for value in values:
+            found = _STATE.match(value.name)
+            if found:
+                value.name = f"{prefix}.{found[1]}.{found[2]}"
+    present = [value for value in graph.outputs if value.name.startswith("present.")]
+    past = [value for value in graph.inputs if value.name not in TEXT_INPUTS]
+    strange = [value.name for value in past if not value.name.startswith("past_key_values.")]
+    strange += [v.name for v in graph.outputs if "past_key_values" in v.name]
+    logits = [value for value in graph.outputs if value.name == "logits"]
+    if strange or len(past) != len(present) or not past or not logits:
+        listed = ", ".join(strange) or "its logits or its cache are not among its outputs"
+        raise UnsupportedError(
+            "The model keeps other state than one key and one value a layer", why=listed[:500]
+        )
+    graph.outputs[:] = [*logits, *present]
+
+
+def _name_axes(graph: Any) -> None:
+    """Name the free axes; the tracer writes some fixed ones as a number in letters."""
+    import onnx_ir
+
+    for value in [*graph.inputs, *graph.outputs]:
+        names = _axes_of(value.name)
+        lengths = [axis if isinstance(axis, int) else axis.value for axis in value.shape]
+        value.shape = onnx_ir.Shape(
+            [
+                int(length) if str(length).isdecimal() else names.get(position, length)
+                for position, length in enumerate(lengths)
+            ]
+        )
+
+
+def _axes_of(name: str) -> dict[int, str]:
+    if name.startswith("past_key_values."):
+        return {0: "batch", 2: "past"}
+    if name.startswith("present."):
+        return {0: "batch", 2: "total"}
+    return dict(enumerate(_TEXT_AXES.get(name, ("batch", "sequence"))))
+
+
+def _tie_weights(program: Any) -> None:
+    """A head that is the embedding turned over reads the embedding: `Gemm` turns it by itself."""
+    from onnx_ir.passes.common import DeduplicateInitializersPass, RemoveUnusedNodesPass
+
+    graph = program.graph
+    embeddings = [
+        node.inputs[0] for node in graph if node.op_type == "Gather" and _is_matrix(node.inputs[0])
+    ]
+    for node in list(graph):
+        if node.op_type != "MatMul" or not _is_matrix(node.inputs[1]):
+            continue
+        for embedding in embeddings:
+            if _is_transposed(embedding, node.inputs[1]):
+                _read_turned(graph, node, embedding)
+                break
+    RemoveUnusedNodesPass()(program)
+    DeduplicateInitializersPass()(program)
+
+
+def _is_matrix(value: Any) -> bool:
+    return value is not None and value.const_value is not None and len(value.shape) == 2
+
+
+def _is_transposed(embedding: Any, weight: Any) -> bool:
+    import numpy as np
+
+    if tuple(embedding.shape) != tuple(weight.shape)[::-1]:
+        return False
+    return np.array_equal(embedding.const_value.numpy(), weight.const_value.numpy().T)
+
+
+def _read_turned(graph: Any, node: Any, embedding: Any) -> None:
+    """Replace `MatMul(states, embedding.T)` by a Gemm on the rows of all sequences."""
+    import numpy as np
+    import onnx_ir
+
+    vocabulary, width = (int(axis) for axis in embedding.shape)
+    tape = onnx_ir.tape.Tape(graph)
+    rows, back = (
+        tape.initializer(onnx_ir.tensor(np.array(shape, np.int64), name=f"{embedding.name}_{name}"))
+        for name, shape in (("rows", [-1, width]), ("last", [vocabulary]))
+    )
+    leading = tape.op("Shape", [node.inputs[0]], attributes={"start": 0, "end": -1})
+    shape = tape.op("Concat", [leading, back], attributes={"axis": 0})
+    states = tape.op("Reshape", [node.inputs[0], rows])
+    product = tape.op("Gemm", [states, embedding], attributes={"transB": 1})
+    result = tape.op("Reshape", [product, shape])
+    old = node.outputs[0]
+    result.dtype, result.shape = old.dtype, old.shape
+    for made in tape.nodes:
+        graph.insert_before(node, made)
+    name = old.name
+    onnx_ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    result.name = name
+
+
+def _forget_origins(program: Any) -> None:
+    """Stack traces of the tracer: megabytes, and the paths of the machine that made it."""
+    for value in _parts(program.graph):
+        value.metadata_props.clear()
+
+
+def _parts(graph: Any) -> Iterator[Any]:
+    for node in graph.all_nodes():
+        yield node
+        yield from node.outputs
+    yield from graph.inputs
+
+
+def _check(path: Path) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise StageError("The exported graph is not valid ONNX", why=_first_line(error)) from error
+
+
+def _described(program: Any, model: Any, opset: int, tuned: bool) -> dict[str, Any]:
+    from collections import Counter
+
+    operators = Counter(node.op_type for node in program.graph)
+    nodes = len(program.graph)
+    kind = "fused for ONNX Runtime, " if tuned else ""
+    return {
+        **signature(program),
+        "opset": program.opset_imports[""],
+        "ir_version": program.ir_version,
+        "nodes": nodes,
+        "fused_attentions": operators["GroupQueryAttention"],
+        "layers": sum(v.name.endswith(".key") for v in program.graph.inputs),
+        "summary": f"{type(model).__name__}, opset {opset}, {kind}{nodes} nodes",
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:500]

@@ -1,0 +1,140 @@
+"""Text generation: every architecture with its cache, and a real model that answers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from click.testing import CliRunner
+from documents import ROOT
+from fresh_cache import fresh_cache
+from smollm2 import smollm2
+
+from edgeward.cli import main
+from edgeward.compiler.architectures import MODEL_TYPES
+from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
+from edgeward.compiler.progress import NullReporter
+from edgeward.compiler.stages import StageRunner
+from edgeward.compiler.toolchains.manager import Toolchains
+from edgeward.errors import ProofError, UsageError
+from edgeward.runtimes import load
+from edgeward.runtimes.proof.golden import run_golden
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+MODELS = sorted(MODEL_TYPES["text-generation"])
+QUESTION = "What is the capital of France?"
+Compile = Callable[..., Compiled]
+
+
+@pytest.fixture(scope="module")
+def decoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("decoders")
+    script = ROOT / "tests" / "support" / "make_decoders.py"
+    python = Toolchains().ensure("onnx", NullReporter()).python
+    subprocess.run([python, script, folder, *MODELS], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runner(decoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageRunner]:
+    """One for all models: torch is imported once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEWARD_CACHE", str(fresh_cache(tmp_path_factory.mktemp("c") / "cache")))
+        with stage_runner(CompileRequest("", (), decoders), NullReporter()) as stages:
+            yield stages
+
+
+@pytest.fixture
+def compiled(runner: StageRunner, decoders: Path, tmp_path: Path) -> Compile:
+    def run(model_type: str, precision: str = "fp32", **more: Any) -> Compiled:
+        request = CompileRequest(
+            model=str(decoders / model_type),
+            targets=("x86-64-cpu",),
+            output=tmp_path / "build",
+            precisions=(precision,),
+            **{"accept_degraded": True, **more},
+        )
+        (one,) = compile_model(request, runner=runner)
+        return one
+
+    return run
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
+    exact = compiled(model_type)
+    manifest = exact.bundle.manifest
+    figures = manifest.proof.figures
+    assert manifest.task == "text-generation"
+    assert not manifest.proof.degraded
+    assert figures["untraced_relative_difference"] < 1e-4
+    assert figures["eval_greedy_agreement"] == 1
+    assert figures["token_ids_equal"] == 1
+    assert [3, 6, 4] in manifest.proof.untraced_shapes
+    rounded = compiled(model_type, "int8-weights").bundle.manifest
+    assert rounded.proof.figures["eval_kl_mean"] < 0.1
+    assert rounded.size < manifest.size
+    report = run_golden(exact.bundle, threads=1)
+    assert report.passed
+    assert report.cases >= 6
+
+
+def test_weights_are_stored_once(compiled: Compile) -> None:
+    """One graph prefills and decodes, and its head is its embedding."""
+    bundle = compiled("gpt2").bundle
+    graph = onnx.load(bundle.entry).graph
+    vocabulary = 400
+    tables = [i.name for i in graph.initializer if vocabulary in i.dims and len(i.dims) == 2]
+    assert len(tables) == 1
+    assert len([path for path in bundle.path.rglob("*.onnx")]) == 1
+    names = [value.name for value in graph.input]
+    assert names[:2] == ["input_ids", "attention_mask"]
+    assert "past_key_values.1.value" in names
+
+
+def test_half_precision_keeps_the_distribution(compiled: Compile) -> None:
+    figures = compiled("llama", "fp16").bundle.manifest.proof.figures
+    assert figures["eval_kl_mean"] < 1e-3
+
+
+def test_a_proof_that_fails_is_refused(compiled: Compile) -> None:
+    with pytest.raises(ProofError, match="kl_mean"):
+        compiled("llama", "int4-weights", accept_degraded=False)
+
+
+@pytest.fixture(scope="module")
+def real(runner: StageRunner, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    request = CompileRequest(
+        model=str(smollm2()),
+        targets=("x86-64-cpu",),
+        output=tmp_path_factory.mktemp("real"),
+        precisions=("int8-weights",),
+    )
+    (one,) = compile_model(request, runner=runner)
+    return one
+
+
+def test_a_real_model_answers(real: Compiled) -> None:
+    figures = real.bundle.manifest.proof.figures
+    assert figures["eval_kl_mean"] < 0.02
+    with load(real.bundle, threads=1) as session:
+        pieces = list(session.generate([{"role": "user", "content": QUESTION}], max_tokens=40))
+        assert "Paris" in "".join(piece.text for piece in pieces)
+        assert pieces[-1].finish == "stop"
+        again = session.generate([{"role": "user", "content": QUESTION}], max_tokens=3)
+        assert len(list(again)) == 3
+        with pytest.raises(UsageError, match="does not embed"):
+            session.embed(["a"])
+        assert session.stats().requests == 3
+
+
+def test_the_command_line_answers(real: Compiled) -> None:
+    done = CliRunner().invoke(main, ["run", str(real.bundle.path), QUESTION, "--threads", "1"])
+    assert done.exit_code == 0
+    assert "Paris" in done.stdout
+    raw = ["run", str(real.bundle.path), "One, two, three,", "--raw", "--max-tokens", "3"]
+    assert "four" in CliRunner().invoke(main, raw).stdout
