@@ -90,7 +90,7 @@ def test_weights_are_stored_once(compiled: Compile) -> None:
     vocabulary = 400
     tables = [i.name for i in graph.initializer if vocabulary in i.dims and len(i.dims) == 2]
     assert len(tables) == 1
-    assert len([path for path in bundle.path.rglob("*.onnx")]) == 1
+    assert len(list(bundle.path.rglob("*.onnx"))) == 1
     names = [value.name for value in graph.input]
     assert names[:2] == ["input_ids", "attention_mask"]
     assert "past_key_values.1.value" in names
