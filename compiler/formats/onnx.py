@@ -14,6 +14,7 @@ from .base import Artifact, Job, Stages
 
 ENGINE = "onnxruntime"
 OPSET = 20
+_PROCESSOR = "CPUExecutionProvider"
 ENGINE_TOOLCHAINS = {"onnxruntime": "1.32.0", "onnxruntime-1.23": "1.23.2"}
 _WORKER = "edgeward.compiler.formats.onnx_worker"
 
@@ -23,7 +24,8 @@ class Pass:
     """What turns the float graph into another precision, as `function(version)` of the worker.
 
     `file` is the name by which optimum and transformers.js look for it. A graph that is not
-    `portable` has operators that ONNX Runtime alone runs.
+    `portable` has operators that ONNX Runtime alone runs; one that `reads_fused` takes a graph
+    that is tuned already.
     """
 
     file: str
@@ -32,22 +34,21 @@ class Pass:
     params: Mapping[str, JSON]
     portable: bool
     calibrated: bool = False
+    reads_fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """What writes a task's graph, as `module:function`."""
+    """What writes a task's graph, as `module:function`; `tunes` where it fuses for an engine."""
 
     function: str
     version: int
-    params: Mapping[str, JSON]
+    tunes: bool = False
 
 
-_EXPORTER = Exporter(f"{_WORKER}:export", 3, {})
+_EXPORTER = Exporter(f"{_WORKER}:export", 3)
 EXPORTERS = {
-    "text-generation": Exporter(
-        "edgeward.compiler.formats.onnx_decoder:export", 1, {"tuned": False}
-    ),
+    "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 2, tunes=True),
 }
 PASSES = {
     "fp16": Pass("onnx/model_fp16.onnx", "halve", 1, {}, portable=True),
@@ -58,10 +59,20 @@ PASSES = {
         "onnx/model_uint8.onnx", "quantise_static", 1, {}, portable=True, calibrated=True
     ),
     "int8-weights": Pass(
-        "onnx/model_int8.onnx", "round_weights", 1, {"bits": 8, "block_size": 32}, portable=False
+        "onnx/model_int8.onnx",
+        "round_weights",
+        1,
+        {"bits": 8, "block_size": 32},
+        portable=False,
+        reads_fused=True,
     ),
     "int4-weights": Pass(
-        "onnx/model_q4.onnx", "round_weights", 1, {"bits": 4, "block_size": 32}, portable=False
+        "onnx/model_q4.onnx",
+        "round_weights",
+        1,
+        {"bits": 4, "block_size": 32},
+        portable=False,
+        reads_fused=True,
     ),
 }
 
@@ -100,8 +111,17 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
     return {
         "opset": _opset(job.profile),
         "providers": ",".join(providers),
-        "portable": wanted is None or wanted.portable,
+        "portable": not _is_tuned(job) and (wanted is None or wanted.portable),
     }
+
+
+def _is_tuned(job: Job) -> bool:
+    """Whether its graph is fused for ONNX Runtime's processor provider, batch one."""
+    exporter = EXPORTERS.get(job.source.task, _EXPORTER)
+    wanted = PASSES.get(job.recipe.precision)
+    providers = _engine(job.profile).providers_for(job.recipe.precision)
+    reads_fused = wanted is None or wanted.reads_fused
+    return exporter.tunes and reads_fused and tuple(providers) == (_PROCESSOR,)
 
 
 def _export(job: Job) -> StageSpec:
@@ -116,7 +136,7 @@ def _export(job: Job) -> StageSpec:
             "opset": _opset(job.profile),
             "task": source.task,
             "files": list(source.files),
-            **exporter.params,
+            **({"tuned": _is_tuned(job)} if exporter.tunes else {}),
         },
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 6 + (1 << 30),

@@ -17,8 +17,10 @@ from edgeward.compiler.reference_model import load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
 from edgeward.errors import StageError, UnsupportedError
+from edgeward.runtimes.tasks.decoder import SHARED_CACHE
 
 from .onnx_assets import copy_assets
+from .onnx_decoder_tuned import keep_logits, share_cache
 from .onnx_program import save, signature
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "position_ids")
@@ -60,6 +62,9 @@ def export_decoder(
     _name_values(program.graph)
     _name_axes(program.graph)
     _tie_weights(program)
+    if tuned:
+        share_cache(program)
+        keep_logits(program)
     _forget_origins(program)
     save(program, target)
     if not tuned:
@@ -250,6 +255,7 @@ def _described(program: Any, model: Any, opset: int, tuned: bool) -> dict[str, A
         "opset": program.opset_imports[""],
         "ir_version": program.ir_version,
         "nodes": nodes,
+        "shared_cache": SHARED_CACHE in program.metadata_props,
         "fused_attentions": operators["GroupQueryAttention"],
         "layers": sum(v.name.endswith(".key") for v in program.graph.inputs),
         "summary": f"{type(model).__name__}, opset {opset}, {kind}{nodes} nodes",

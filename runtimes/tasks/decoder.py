@@ -18,11 +18,16 @@ from edgeward.runtimes.engines.base import EngineSession, Tensor
 Floats = NDArray[np.float32]
 PREFILL_TOKENS = 256
 LOGITS = "logits"
+# How many of the last tokens get logits, 0 for all; transformers.js knows the name.
+KEPT_LOGITS = "num_logits_to_keep"
+# In a graph's metadata: one buffer may be past and present, longer than what it holds.
+SHARED_CACHE = "edgeward.shared_cache"
 _TEXT_INPUTS = ("input_ids", "attention_mask", "position_ids")
 _PAST = re.compile(r"^past_key_values\.(\d+)\.(key|value)$")
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 _LARGEST_AXIS = 1 << 20
+_CAPACITY_STEP = 256
 
 
 class Steps(Protocol):
@@ -39,7 +44,7 @@ class DecoderGraph:
         self._engine, self._config = engine, config
         self.past = [name for name in engine.inputs if _PAST.match(name)]
         self.present = [name.replace("past_key_values", "present", 1) for name in self.past]
-        unknown = sorted(set(engine.inputs) - {*_TEXT_INPUTS, *self.past})
+        unknown = sorted(set(engine.inputs) - {*_TEXT_INPUTS, KEPT_LOGITS, *self.past})
         lacking = sorted({LOGITS, *self.present} - set(engine.outputs))
         if unknown or lacking or not self.past:
             raise UnsupportedError(
@@ -63,24 +68,25 @@ class DecoderGraph:
         steps: Steps
         if self._engine.ref.name == "onnxruntime" and native is not None:
             device = _DEVICES.get(self._engine.ref.provider or "", "cpu")
-            steps = _BoundSteps(native, self.past, self.present, device, rows)
+            kind = _SharedSteps if device == "cpu" and _shares_cache(native) else _BoundSteps
+            steps = kind(native, self.past, self.present, device, rows)
         else:
             nothing = np.repeat(_empty(self._config), rows, axis=0)
             steps = _ArraySteps(self._engine, self.past, self.present, nothing)
-        return DecoderState(steps, self._wanted)
+        return DecoderState(steps, self._wanted, KEPT_LOGITS in self._engine.inputs)
 
 
 class DecoderState:
     """One sequence, or a batch of them, on its way through the graph."""
 
-    def __init__(self, steps: Steps, wanted: Sequence[str]) -> None:
-        self._steps, self._wanted = steps, wanted
+    def __init__(self, steps: Steps, wanted: Sequence[str], keeps_logits: bool) -> None:
+        self._steps, self._wanted, self._keeps_logits = steps, wanted, keeps_logits
         self._seen = 0
 
     def next_logits(self, ids: Sequence[int]) -> Floats:
         """Add tokens and return the logits after the last, (vocabulary,)."""
         for start in range(0, len(ids), PREFILL_TOKENS):
-            logits = self._run(ids[start : start + PREFILL_TOKENS])
+            logits = self._run(ids[start : start + PREFILL_TOKENS], kept=1)
         return np.asarray(logits[-1])
 
     def logits(self, ids: Sequence[int]) -> Floats:
@@ -88,14 +94,15 @@ class DecoderState:
         starts = range(0, len(ids), PREFILL_TOKENS)
         return np.concatenate([self._run(ids[at : at + PREFILL_TOKENS]) for at in starts])
 
-    def _run(self, ids: Sequence[int]) -> Floats:
+    def _run(self, ids: Sequence[int], kept: int = 0) -> Floats:
         mask = np.ones((1, self._seen + len(ids)), np.int64)
-        return np.asarray(self.step(np.array([ids], np.int64), mask)[0])
+        return np.asarray(self.step(np.array([ids], np.int64), mask, kept)[0])
 
-    def step(self, ids: Tensor, mask: Tensor) -> Floats:
+    def step(self, ids: Tensor, mask: Tensor, kept: int = 0) -> Floats:
         """Add tokens (rows, new) to every row: logits (rows, new, vocabulary).
 
-        `mask` (rows, seen and new) is 0 where a row is padded, on its left.
+        `mask` (rows, seen and new) is 0 where a row is padded, on its left. A graph that can gives
+        the logits of the last `kept` tokens alone, where it is not 0.
         """
         positions = np.maximum(mask.astype(np.int64).cumsum(axis=1) - 1, 0)
         given: dict[str, Tensor] = {
@@ -103,8 +110,13 @@ class DecoderState:
             "attention_mask": mask,
             "position_ids": np.ascontiguousarray(positions[:, -ids.shape[1] :]),
         }
-        logits = self._steps.run({name: given[name] for name in self._wanted})
-        if logits.ndim != 3 or logits.shape[:2] != ids.shape:
+        wanted = {name: given[name] for name in self._wanted}
+        rows = ids.shape[1]
+        if self._keeps_logits:
+            wanted[KEPT_LOGITS] = np.array(kept, np.int64)
+            rows = kept or rows
+        logits = self._steps.run(wanted)
+        if logits.ndim != 3 or logits.shape[:2] != (len(ids), rows):
             raise UnsupportedError(
                 "The logits are not one row a token", why=f"their shape is {logits.shape}"
             )
@@ -136,14 +148,62 @@ class _BoundSteps:
         binding.bind_output(LOGITS, "cpu")
         for name in self._present:
             binding.bind_output(name, self._device)
-        try:
-            self._native.run_with_iobinding(binding)
-        except Exception as error:
-            raise EngineError(
-                "ONNX Runtime failed while generating", why=str(error).strip()[:500]
-            ) from error
+        _run_bound(self._native, binding)
         logits, *self._cache = binding.get_outputs()
         return np.asarray(logits.numpy(), np.float32)
+
+
+class _SharedSteps:
+    """ONNX Runtime on the processor: past and present are one buffer, which nothing copies."""
+
+    def __init__(
+        self, native: Any, past: Sequence[str], present: Sequence[str], device: str, rows: int
+    ) -> None:
+        self._native, self._device = native, device
+        self._names = list(zip(past, present, strict=True))
+        shapes = {item.name: (item.shape, item.type) for item in native.get_inputs()}
+        self._buffers = [_nothing(*shapes[name], rows) for name in past]
+        self._binding = native.io_binding()
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
+        self._make_room(np.shape(inputs["attention_mask"])[1])
+        for name, array in inputs.items():
+            self._binding.bind_cpu_input(name, array)
+        self._binding.bind_output(LOGITS, self._device)
+        _run_bound(self._native, self._binding)
+        return np.asarray(self._binding.get_outputs()[-1].numpy(), np.float32)
+
+    def _make_room(self, tokens: int) -> None:
+        """Buffers at least double, so that a long text is copied a few times only."""
+        from onnxruntime import OrtValue
+
+        held = self._buffers[0].shape[2]
+        if tokens <= held:
+            return
+        room = -max(tokens, 2 * held) // _CAPACITY_STEP * -_CAPACITY_STEP
+        grown = []
+        for buffer, (past, present) in zip(self._buffers, self._names, strict=True):
+            rows, heads, _, width = buffer.shape
+            larger = np.zeros((rows, heads, room, width), buffer.dtype)
+            larger[:, :, :held] = buffer
+            value = OrtValue.ortvalue_from_numpy(larger, self._device, 0)
+            self._binding.bind_ortvalue_input(past, value)
+            self._binding.bind_ortvalue_output(present, value)
+            grown.append(larger)
+        self._buffers = grown
+
+
+def _shares_cache(native: Any) -> bool:
+    return SHARED_CACHE in native.get_modelmeta().custom_metadata_map
+
+
+def _run_bound(native: Any, binding: Any) -> None:
+    try:
+        native.run_with_iobinding(binding)
+    except Exception as error:
+        raise EngineError(
+            "ONNX Runtime failed while generating", why=str(error).strip()[:500]
+        ) from error
 
 
 class _ArraySteps:
