@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgeward.errors import UnsupportedError, UsageError
+from edgeward.runtimes.bundle.manifest import TensorSpec
 from edgeward.runtimes.bundle.read import Bundle
+from edgeward.runtimes.engines.base import Tensor
 
 from .bisect_onnx import bisect
 from .bisect_words import Bisection
 from .registry import proof_for
+
+_DTYPES = {"float": "float32", "double": "float64"}
 
 
 def bisect_bundles(artifact: Bundle, original: Bundle, *, threads: int = 1) -> Bisection:
@@ -29,5 +35,12 @@ def bisect_bundles(artifact: Bundle, original: Bundle, *, threads: int = 1) -> B
             why=f"{mine.source.id} for {mine.task}, {other.source.id} for {other.task}",
         )
     case = proof_for(mine.task).sample(artifact.path)
-    inputs = {spec.name: case[spec.name] for spec in mine.inputs}
+    inputs = {spec.name: case.get(spec.name, _nothing(spec)) for spec in mine.inputs}
     return bisect(original.entry, artifact.entry, inputs, threads=threads)
+
+
+def _nothing(spec: TensorSpec) -> Tensor:
+    """What a case leaves out: a cache that holds nothing, a number that asks for nothing."""
+    lengths = {"batch": 1}
+    shape = [axis if isinstance(axis, int) else lengths.get(axis, 0) for axis in spec.shape]
+    return np.zeros(shape, _DTYPES.get(spec.dtype, spec.dtype))

@@ -1,7 +1,7 @@
 """Writes tiny random text generators; run with the `onnx` toolchain's Python.
 
 usage: make_decoders.py FOLDER [MODEL_TYPE...]. Each lies in FOLDER/MODEL_TYPE: two layers of width
-32, weights of unit scale as in make_encoders.py, a byte-level tokenizer and a chat template.
+64, weights of unit scale as in make_encoders.py, a byte-level tokenizer and a chat template.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SIZES = {
-    "hidden_size": 32,
+    "hidden_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 64,
+    "intermediate_size": 256,
     "max_position_embeddings": CONTEXT,
 }
 SHARED_HEADS = {**SIZES, "num_key_value_heads": 2}
 WIDE_HEADS = {**SHARED_HEADS, "head_dim": 16}
 SLIDING = {**WIDE_HEADS, "sliding_window": 8}
-GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
+GPT = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 # Model type: settings of its configuration; the others have SHARED_HEADS.
 DECODERS: dict[str, dict[str, Any]] = {
-    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
     "codegen": {**GPT, "rotary_dim": 4},
     "cohere2": SLIDING,
     "exaone4": {**SHARED_HEADS, "sliding_window": 8},
-    "falcon": {**SIZES, "ffn_hidden_size": 64, "multi_query": True},
+    "falcon": {**SIZES, "ffn_hidden_size": 256, "multi_query": True},
     "gemma": WIDE_HEADS,
     "gemma2": {**SLIDING, "query_pre_attn_scalar": 16},
     "gemma3_text": {**SLIDING, "query_pre_attn_scalar": 16},
@@ -49,7 +49,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     "gpt2": GPT,
     "gpt_bigcode": GPT,
     "gpt_neo": {
-        "hidden_size": 32,
+        "hidden_size": 64,
         "num_layers": 2,
         "num_heads": 4,
         "attention_types": [[["global", "local"], 1]],
@@ -63,7 +63,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     "mistral": SLIDING,
     "mixtral": {**SHARED_HEADS, "num_local_experts": 4, "num_experts_per_tok": 2},
     "nemotron": WIDE_HEADS,
-    "opt": {**SIZES, "ffn_dim": 64, "word_embed_proj_dim": 32},
+    "opt": {**SIZES, "ffn_dim": 256, "word_embed_proj_dim": 64},
     "phi3": {**SHARED_HEADS, "original_max_position_embeddings": CONTEXT},
     "qwen2_moe": {**SHARED_HEADS, **EXPERTS, "shared_expert_intermediate_size": 32},
     "qwen3": WIDE_HEADS,

@@ -1,0 +1,210 @@
+"""A text generator as ONNX beside its peers: prefill, decode, size, accuracy, what compiling took.
+
+usage: python benchmarks/onnx/decoders.py MODEL [--target x86-64-cpu] [--compiled FOLDER]
+
+Ours are compiled and proved as `edgeward compile` does it. Peers: optimum-onnx, onnxruntime-genai's
+builder (fp32 and int4) in its own runtime, torch eager and compiled. Each contestant is a child
+process with one thread; they are asked in turn (A B C B C A), and the figures are medians of the
+rounds' own ratios to our fp32. Accuracy is measured by running each graph on our evaluation
+passages against torch in float32: divergence in nats, share of equal likeliest tokens, perplexity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnxruntime
+from peers import Built, genai, optimum, room
+
+from edgeward.compiler.child import clean_environment
+from edgeward.compiler.compile import CompileRequest, compile_model, stage_runner
+from edgeward.compiler.generation_reference import EVALUATION
+from edgeward.compiler.progress import NullReporter
+from edgeward.runtimes.bundle.read import Bundle
+from edgeward.runtimes.engines.base import EngineOptions
+from edgeward.runtimes.engines.onnxruntime import open_model
+from edgeward.runtimes.proof.generation import generation_metrics, read_cases
+from edgeward.runtimes.tasks.generation import Generator
+from edgeward.targets.probe import probe
+
+PREFILL, PASTS, STEPS, ROUNDS = 128, (128, 1024), 8, 5
+OURS = ("fp32", "int8-weights", "int4-weights")
+HERE = Path(__file__).parent / "contestants"
+IDS = [100 + (number * 37) % 9000 for number in range(1024)]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A name, the command that answers, its graph where it has one, and what it took to make."""
+
+    name: str
+    command: Sequence[object]
+    graph: Path | None = None
+    mebibytes: float = 0.0
+    seconds: float = 0.0
+    peak_mebibytes: float = 0.0
+
+
+class Child:
+    """A contestant's process."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        self._process = subprocess.Popen(
+            [str(part) for part in contestant.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=clean_environment({"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}),
+        )
+        self._answer()
+
+    def ask(self, **asked: object) -> float:
+        """Return the milliseconds of one request."""
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        return self._answer()["ms"]
+
+    def close(self) -> None:
+        """End it."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> dict[str, float]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._process.args} gave no answer")
+        return json.loads(line)
+
+
+def measured(contestants: Sequence[Contestant]) -> dict[str, list[list[float]]]:
+    """Return, for each phase, every round's milliseconds of each contestant."""
+    children = [Child(one) for one in contestants]
+    found: dict[str, list[list[float]]] = {}
+    for past in PASTS:
+        for number in range(ROUNDS):
+            prefills, steps = [0.0] * len(children), [[] for _ in children]
+            for which in _order(len(children), number):
+                prefills[which] = children[which].ask(prefill=IDS[:past])
+            for step in range(STEPS):
+                for which in _order(len(children), number + step):
+                    steps[which].append(children[which].ask(decode=IDS[step]))
+            found.setdefault(f"prefill {past}", []).append(prefills)
+            medians = [statistics.median(one) for one in steps]
+            found.setdefault(f"decode at {past}", []).append(medians)
+    for child in children:
+        child.close()
+    return found
+
+
+def _order(count: int, turn: int) -> list[int]:
+    return [(place + turn) % count for place in range(count)]
+
+
+def accuracy(graph: Path, assets: Path, cases: Sequence[object]) -> dict[str, float]:
+    """Run a graph on the evaluation passages."""
+    generator = Generator(assets, open_model(graph, EngineOptions(threads=1)))
+    return generation_metrics(generator, [replace(case, greedy=()) for case in cases])
+
+
+def ours(model: str, target: str, out: Path) -> tuple[list[Contestant], Bundle, list[object]]:
+    """Compile, and return the contestants, the fp32 bundle and the evaluation passages."""
+    contestants, bundles, evaluation = [], [], None
+    for precision in OURS:
+        request = CompileRequest(
+            model, (target,), out, precisions=(precision,), accept_degraded=True
+        )
+        with stage_runner(request, NullReporter()) as runner:
+            ran = []
+            run = runner.run
+            runner.run = lambda spec, run=run, ran=ran: ran.append((spec, run(spec))) or ran[-1][1]
+            (one,) = compile_model(request, runner=runner)
+        evaluation = next(r.path for spec, r in ran if spec.name == "reference") / EVALUATION
+        made = [s for s in one.bundle.manifest.stages if s.name in ("export", "quantise")]
+        bundles.append(one.bundle)
+        contestants.append(
+            Contestant(
+                f"edgeward {precision}",
+                [sys.executable, HERE / "edgeward_bundle.py", one.bundle.path],
+                one.bundle.entry,
+                one.bundle.entry.stat().st_size / 2**20,
+                sum(stage.seconds for stage in made),
+                max(stage.peak_memory_bytes or 0 for stage in made) / 2**20,
+            )
+        )
+    return contestants, bundles[0], list(read_cases(evaluation))
+
+
+def peers(model: Path, out: Path) -> list[Contestant]:
+    """Build with every peer."""
+
+    def of(name: str, script: str, where: str, built: Built) -> Contestant:
+        command = [room(where), HERE / script, built.folder]
+        return Contestant(
+            name,
+            command,
+            built.folder / "model.onnx",
+            built.mebibytes,
+            built.seconds,
+            built.peak_mebibytes,
+        )
+
+    torch = [room("torch"), HERE / "torch_model.py", model]
+    return [
+        of("optimum-onnx fp32", "optimum_onnx.py", "optimum", optimum(model, out / "optimum")),
+        of("genai fp32", "genai.py", "genai", genai(model, out / "genai32", "fp32")),
+        of("genai int4", "genai.py", "genai", genai(model, out / "genai4", "int4")),
+        Contestant("torch eager", [*torch, "eager"]),
+        Contestant("torch.compile", [*torch, "compile"]),
+    ]
+
+
+def main() -> None:
+    """Compile, build, ask in turn, print a table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--target", default="x86-64-cpu")
+    given = parser.parse_args()
+    machine = probe()
+    print(f"{machine.cpu_model}, {machine.cores} cores, {platform.machine()}; "
+          f"onnxruntime {onnxruntime.__version__}, 1 thread")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        mine, exact, cases = ours(given.model, given.target, Path(folder) / "ours")
+        contestants = [*mine, *peers(Path(given.model), Path(folder))]
+        phases = measured(contestants)
+        print("| | " + " | ".join([*phases, "MiB", "KL", "top-1", "perplexity", "made in s",
+                                   "peak MiB"]) + " |")  # fmt: skip
+        print("|---" * (len(phases) + 7) + "|")
+        for which, one in enumerate(contestants):
+            cells = [_cell(rounds, which) for rounds in phases.values()]
+            if one.graph is None:
+                cells += [""] * 6
+            else:
+                found = accuracy(one.graph, exact.path, cases)
+                cells += [
+                    f"{one.mebibytes:.1f}",
+                    f"{found['kl_mean']:.2g}",
+                    f"{found['top1_agreement']:.3f}",
+                    f"{found['perplexity_ratio']:.3f}",
+                    f"{one.seconds:.0f}",
+                    f"{one.peak_mebibytes:.0f}",
+                ]
+            print(f"| {one.name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def _cell(rounds: Sequence[Sequence[float]], which: int) -> str:
+    ratio = statistics.median(row[0] / row[which] for row in rounds)
+    return f"{statistics.median(row[which] for row in rounds):.1f} ms, {ratio:.2f}x"
+
+
+if __name__ == "__main__":
+    main()
