@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeward.errors import ProofError, UsageError
+from edgeward.errors import ProofError, UnsupportedError, UsageError
 from edgeward.runtimes.bundle.manifest import Check, Tried
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.targets.load import load as load_profile
@@ -16,6 +16,7 @@ from edgeward.targets.profile import Profile
 
 from .cache_dir import cache_root
 from .formats.base import Job
+from .formats.registry import format_module
 from .limits import Limits
 from .package import Proved, bundle_name, check_place, package
 from .progress import NullReporter
@@ -49,6 +50,7 @@ class CompileRequest:
     evaluation: Path | None = None
     calibration: Path | None = None
     accept_degraded: bool = False
+    portable: bool = False
     limits: Limits = field(default_factory=Limits)
     torch_build: str | None = None
 
@@ -80,6 +82,7 @@ class Wanted:
     precision: str
     format: str | None
     calibration: tuple[str, ...]
+    portable: bool
 
     @property
     def chosen_format(self) -> str:
@@ -93,7 +96,7 @@ def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     source = open_source(request.model, revision=request.revision, task=request.task)
     calibration = calibration_texts(request.calibration)
     plans = [
-        _plan(Wanted(source, profile, precision, request.format, calibration))
+        _plan(Wanted(source, profile, precision, request.format, calibration, request.portable))
         for profile in profiles
         for precision in request.precisions
     ]
@@ -155,7 +158,8 @@ def _plan(wanted: Wanted) -> Plan:
     profile.check_recipe(chosen, _EXACT)
     others = [name for name in profile.formats[chosen] if name != _EXACT]
     names = [name for name in (_EXACT, *others) if (chosen, name) in RECIPES]
-    return Plan(tuple(_job(wanted, name) for name in names), searched=True)
+    jobs = [job for job in (_unchecked_job(wanted, name) for name in names) if _allowed(job)]
+    return Plan(tuple(jobs), searched=True)
 
 
 def _proved(
@@ -170,9 +174,27 @@ def _job(wanted: Wanted, precision: str) -> Job:
     profile = wanted.profile
     if precision == DEFAULT_PRECISION:
         precision = profile.default.precision
-    recipe = recipe_for(wanted.chosen_format, precision)
+    job = _unchecked_job(wanted, precision)
     profile.check_recipe(wanted.chosen_format, precision)
-    return Job(wanted.source, profile, recipe, wanted.calibration)
+    if not _allowed(job):
+        raise UnsupportedError(
+            f"{precision} cannot be portable",
+            why=f"it has operators that only one engine of {wanted.chosen_format} runs",
+            next=f"edgeward compile … --portable --precision {_EXACT}",
+        )
+    return job
+
+
+def _unchecked_job(wanted: Wanted, precision: str) -> Job:
+    recipe = recipe_for(wanted.chosen_format, precision)
+    return Job(wanted.source, wanted.profile, recipe, wanted.calibration, wanted.portable)
+
+
+def _allowed(job: Job) -> bool:
+    """Whether it is as portable as it was asked to be."""
+    if not job.portable:
+        return True
+    return bool(format_module(job.recipe.format).engine_options(job).get("portable", True))
 
 
 def refuse_failure(proved: Proved, request: CompileRequest) -> None:

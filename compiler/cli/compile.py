@@ -41,6 +41,7 @@ import click
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Texts that show int8-static what to expect: one a line, or JSON lines.",
 )
+@click.option("--portable", is_flag=True, help="Operators that any engine of the format runs.")
 @click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
 @click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="Time limit of each stage.")
@@ -66,6 +67,7 @@ def compile_command(
     task: str | None,
     eval_data: Path | None,
     calibration: Path | None,
+    portable: bool,
     accept_degraded: bool,
     torch_build: str | None,
     max_seconds: float | None,
@@ -102,6 +104,7 @@ def compile_command(
         task=task,
         evaluation=eval_data,
         calibration=calibration,
+        portable=portable,
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,

@@ -14,12 +14,16 @@ from edgeward.targets.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One bundle to make; `calibration` are texts that show what activations are like."""
+    """One bundle to make; `calibration` are texts that show what activations are like.
+
+    `portable` asks for operators that every engine of the format runs.
+    """
 
     source: Source
     profile: Profile
     recipe: Recipe
     calibration: tuple[str, ...] = ()
+    portable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

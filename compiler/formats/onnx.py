@@ -53,7 +53,7 @@ EXPORTERS = {
 PASSES = {
     "fp16": Pass("onnx/model_fp16.onnx", "halve", 1, {}, portable=True),
     "int8-dynamic": Pass(
-        "onnx/model_quantized.onnx", "quantise", 2, {"per_channel": True}, portable=True
+        "onnx/model_quantized.onnx", "quantise", 3, {}, portable=True, reads_fused=True
     ),
     "int8-static": Pass(
         "onnx/model_uint8.onnx", "quantise_static", 1, {}, portable=True, calibrated=True
@@ -121,7 +121,8 @@ def _is_tuned(job: Job) -> bool:
     wanted = PASSES.get(job.recipe.precision)
     providers = _engine(job.profile).providers_for(job.recipe.precision)
     reads_fused = wanted is None or wanted.reads_fused
-    return exporter.tunes and reads_fused and tuple(providers) == (_PROCESSOR,)
+    wants_it = exporter.tunes and not job.portable
+    return wants_it and reads_fused and tuple(providers) == (_PROCESSOR,)
 
 
 def _export(job: Job) -> StageSpec:

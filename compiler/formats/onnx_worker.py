@@ -10,14 +10,12 @@ from edgeward.compiler.modalities.base import Axes, open_modality
 from edgeward.compiler.reference_model import load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
-from edgeward.errors import StageError, UnsupportedError
+from edgeward.errors import StageError
 
 from .onnx_assets import copy_assets
-from .onnx_program import INLINE_LIMIT_BYTES, save, signature
+from .onnx_program import save, signature
 
 _SAMPLES = "samples.safetensors"
-# Dynamic int8 convolutions are slower than float ones in ONNX Runtime, and less exact.
-_QUANTISED = ["MatMul", "Gather", "Attention", "EmbedLayerNormalization", "LSTM"]
 
 
 def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,33 +52,14 @@ def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Quantise weights to int8, activations at run time (ONNX Runtime's dynamic quantisation)."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    """Quantise weights and embeddings to int8 per channel, activations as the model runs."""
+    from .onnx_passes.dynamic import to_dynamic
 
-    source, target = context.inputs["model"] / "model.onnx", context.out / "model.onnx"
-    prepared = context.scratch / "prepared.onnx"
-    model = onnx.load(source)
-    _drop_stale_shapes(model)
-    external = model.ByteSize() > INLINE_LIMIT_BYTES
-    onnx.save(model, prepared, save_as_external_data=external)
-    before = len(model.graph.node)
-    _refuse_nothing_to_do(model)
-    del model
-    quantize_dynamic(
-        prepared,
-        target,
-        per_channel=params["per_channel"],
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=_QUANTISED,
-        use_external_data_format=external,
-    )
-    sizes = [path.stat().st_size for path in (source, target)]
-    return {
-        "nodes_before": before,
-        "summary": f"int8 {'per channel' if params['per_channel'] else 'per tensor'}, "
-        f"{sizes[0] / 2**20:.1f} -> {sizes[1] / 2**20:.1f} MiB",
-    }
+    del params
+    done = to_dynamic(context.inputs["model"] / "model.onnx", context.out / "model.onnx")
+    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
+    summary = f"int8, {done['products']} products, {done['tables']} tables, "
+    return {**done, "summary": f"{summary}{before:.1f} -> {after:.1f} MiB"}
 
 
 def halve(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,20 +166,3 @@ def _name_axes(program: Any, axes: Axes) -> None:
                 for axis in value.shape
             ]
         )
-
-
-def _refuse_nothing_to_do(model: Any) -> None:
-    if not any(node.op_type in _QUANTISED for node in model.graph.node):
-        raise UnsupportedError(
-            "int8-dynamic has nothing to quantise in this model",
-            why="it quantises matrix products and embeddings; this graph is convolutions alone",
-            next="edgeward compile … --precision fp32",
-        )
-
-
-def _drop_stale_shapes(model: Any) -> None:
-    """The quantiser transposes weights in place and trips over shapes recorded for them."""
-    weights = {initializer.name for initializer in model.graph.initializer}
-    kept = [info for info in model.graph.value_info if info.name not in weights]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(kept)

@@ -20,7 +20,7 @@ from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, s
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.stages import StageRunner
 from edgeward.compiler.toolchains.manager import Toolchains
-from edgeward.errors import ProofError, UsageError
+from edgeward.errors import ProofError, UnsupportedError, UsageError
 from edgeward.runtimes import load
 from edgeward.runtimes.proof.golden import run_golden
 
@@ -66,7 +66,7 @@ def compiled(runner: StageRunner, decoders: Path, tmp_path: Path) -> Compile:
 
 @pytest.mark.parametrize("model_type", MODELS)
 def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
-    exact = compiled(model_type)
+    exact = compiled(model_type, portable=True)
     manifest = exact.bundle.manifest
     figures = manifest.proof.figures
     assert manifest.task == "text-generation"
@@ -75,6 +75,7 @@ def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
     assert figures["eval_greedy_agreement"] == 1
     assert figures["token_ids_equal"] == 1
     assert [3, 6, 4] in manifest.proof.untraced_shapes
+    assert manifest.recipe.options["portable"] is True
     rounded = compiled(model_type, "int8-weights").bundle.manifest
     assert rounded.proof.figures["eval_kl_mean"] < 0.1
     assert rounded.size < manifest.size
@@ -96,6 +97,28 @@ def test_weights_are_stored_once(compiled: Compile) -> None:
     assert "past_key_values.1.value" in names
 
 
+def test_what_is_fused_for_the_engine_generates_the_same(compiled: Compile) -> None:
+    """Fused attention over one buffer for the cache, in prompts longer than one prefill."""
+    plain = compiled("qwen3", portable=True).bundle
+    with load(plain, threads=1) as session:
+        ids = session.generator.encode("The ferry leaves at nine. " * 40)[:300]
+        wanted = session.generator.continued(ids, 40)
+        exact = session.generator.logits(ids)
+    tuned = compiled("qwen3").bundle
+    graph = onnx.load(tuned.entry).graph
+    assert {node.op_type for node in graph.node} >= {"GroupQueryAttention"}
+    assert graph.input[-1].name == "num_logits_to_keep"
+    with load(tuned, threads=1) as session:
+        assert session.generator.continued(ids, 40) == wanted
+        difference = abs(session.generator.logits(ids) - exact).max() / exact.std()
+        assert difference < 1e-4
+
+
+def test_rounded_weights_are_not_portable(compiled: Compile) -> None:
+    with pytest.raises(UnsupportedError, match="cannot be portable"):
+        compiled("qwen3", "int8-weights", portable=True)
+
+
 def test_half_precision_keeps_the_distribution(compiled: Compile) -> None:
     figures = compiled("llama", "fp16").bundle.manifest.proof.figures
     assert figures["eval_kl_mean"] < 1e-3
@@ -107,21 +130,23 @@ def test_a_proof_that_fails_is_refused(compiled: Compile) -> None:
 
 
 @pytest.fixture(scope="module")
-def real(runner: StageRunner, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+def real(runner: StageRunner, tmp_path_factory: pytest.TempPathFactory) -> list[Compiled]:
     request = CompileRequest(
         model=str(smollm2()),
         targets=("x86-64-cpu",),
         output=tmp_path_factory.mktemp("real"),
-        precisions=("int8-weights",),
+        precisions=("fp32", "int8-weights"),
     )
-    (one,) = compile_model(request, runner=runner)
-    return one
+    return list(compile_model(request, runner=runner))
 
 
-def test_a_real_model_answers(real: Compiled) -> None:
-    figures = real.bundle.manifest.proof.figures
-    assert figures["eval_kl_mean"] < 0.02
-    with load(real.bundle, threads=1) as session:
+def test_a_real_model_answers(real: list[Compiled]) -> None:
+    exact, rounded = (one.bundle.manifest for one in real)
+    assert exact.proof.figures["eval_greedy_agreement"] == 1
+    assert rounded.proof.figures["eval_kl_mean"] < 0.02
+    assert rounded.size < 0.35 * exact.size
+    assert exact.recipe.options["portable"] is False
+    with load(real[0].bundle, threads=1) as session:
         pieces = list(session.generate([{"role": "user", "content": QUESTION}], max_tokens=40))
         assert "Paris" in "".join(piece.text for piece in pieces)
         assert pieces[-1].finish == "stop"
@@ -132,9 +157,10 @@ def test_a_real_model_answers(real: Compiled) -> None:
         assert session.stats().requests == 3
 
 
-def test_the_command_line_answers(real: Compiled) -> None:
-    done = CliRunner().invoke(main, ["run", str(real.bundle.path), QUESTION, "--threads", "1"])
+def test_the_command_line_answers(real: list[Compiled]) -> None:
+    folder = str(real[0].bundle.path)
+    done = CliRunner().invoke(main, ["run", folder, QUESTION, "--threads", "1"])
     assert done.exit_code == 0
     assert "Paris" in done.stdout
-    raw = ["run", str(real.bundle.path), "One, two, three,", "--raw", "--max-tokens", "3"]
+    raw = ["run", folder, "One, two, three,", "--raw", "--max-tokens", "3"]
     assert "four" in CliRunner().invoke(main, raw).stdout
