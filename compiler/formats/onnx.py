@@ -53,10 +53,10 @@ EXPORTERS = {
 PASSES = {
     "fp16": Pass("onnx/model_fp16.onnx", "halve", 1, {}, portable=True),
     "int8-dynamic": Pass(
-        "onnx/model_quantized.onnx", "quantise", 3, {}, portable=True, reads_fused=True
+        "onnx/model_quantized.onnx", "quantise", 4, {}, portable=True, reads_fused=True
     ),
     "int8-static": Pass(
-        "onnx/model_uint8.onnx", "quantise_static", 1, {}, portable=True, calibrated=True
+        "onnx/model_uint8.onnx", "quantise_static", 2, {}, portable=True, calibrated=True
     ),
     "int8-weights": Pass(
         "onnx/model_int8.onnx",

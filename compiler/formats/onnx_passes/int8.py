@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .graph import Array, Graph, Weight, attributes, make
 from .rounding import round_blocks
 
-_SMALLEST = 1 << 12
+_SMALLEST = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
