@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 FLOAT32_DIFFERENCE = 1e-4
 TEXT = "Where is gate B12, and when does the train leave?"
 WITHOUT_PRODUCTS = {"mobilenet_v2", "regnet", "resnet"}
+# Its classifier alone is one.
+HEAD_ALONE = ("image-classification", "mobilenet_v2")
 Compile = Callable[..., Compiled]
 
 
@@ -81,7 +83,7 @@ def test_it_compiles_and_agrees(compiled: Compile, task: str, model_type: str) -
     half = compiled(task, model_type, "fp16").bundle.manifest
     assert half.proof.figures["eval_cosine_mean"] > 0.9999
     assert half.size < exact.bundle.manifest.size
-    if model_type in WITHOUT_PRODUCTS:
+    if model_type in WITHOUT_PRODUCTS and (task, model_type) != HEAD_ALONE:
         with pytest.raises(UnsupportedError, match="nothing to quantise"):
             compiled(task, model_type, "int8-dynamic")
         return
