@@ -376,7 +376,7 @@ def test_a_spoiled_layer_of_a_real_int8_model_is_named(tmp_path: Path) -> None:
     model = onnx.load(artifact)
     layer = "encoder.layer.3.attention.self.query"
     named = {one.output[0]: one for one in onnx.load(original).graph.node if layer_of(one) == layer}
-    weight = next(f"{one.input[1]}_quantized" for one in named.values() if one.op_type == "MatMul")
+    weight = next(f"{one.input[1]}_int8" for one in named.values() if one.op_type == "MatMul")
     tensor = next(t for t in model.graph.initializer if t.name == weight)
     values = np.random.default_rng(0).permutation(numpy_helper.to_array(tensor))
     tensor.CopyFrom(numpy_helper.from_array(values, weight))
