@@ -93,6 +93,25 @@ DECODERS = frozenset(
         "starcoder2",
     }
 )
+WRITERS = frozenset(
+    {
+        "bart",
+        "blenderbot",
+        "blenderbot-small",
+        "longt5",
+        "m2m_100",
+        "marian",
+        "mbart",
+        "mt5",
+        "mvp",
+        "pegasus",
+        "pegasus_x",
+        "plbart",
+        "t5",
+        "umt5",
+    }
+)
+SPEECH_WRITERS = frozenset({"whisper"})
 MODEL_TYPES: dict[str, frozenset[str]] = {
     FEATURE_EXTRACTION: TEXT_ENCODERS,
     "fill-mask": _HEADED,
@@ -100,6 +119,8 @@ MODEL_TYPES: dict[str, frozenset[str]] = {
     "token-classification": _HEADED,
     "question-answering": TEXT_ENCODERS - {"eurobert", "nomic_bert", "splinter"},
     "text-generation": DECODERS,
+    "text2text-generation": WRITERS,
+    "automatic-speech-recognition": SPEECH_WRITERS,
     "image-feature-extraction": _IMAGE_ENCODERS,
     "image-classification": _IMAGE_ENCODERS,
     "semantic-segmentation": frozenset({"beit", "mobilenet_v2", "mobilevit", "segformer"}),

@@ -34,8 +34,9 @@ class Timed(NamedTuple):
 
 
 def open_engine(model: Path, params: Mapping[str, Any]) -> EngineSession:
-    """Open an artifact with the threads that the stage was asked for."""
-    options = EngineOptions(threads=params["threads"])
+    """Open an artifact with the threads that the stage was asked for, its parts beside it."""
+    parts = {role: model.parent / f"{role}{model.suffix}" for role in params.get("parts", ())}
+    options = EngineOptions(threads=params["threads"], parts=parts)
     return engine_for(params["format"]).open_model(model, options)
 
 

@@ -123,10 +123,15 @@ def _same(bundle: Bundle, document: Mapping[str, Any]) -> bool:
 
 def _add_model(writer: Any, artifact: Artifact) -> None:
     """External weights keep the name by which the graph knows them."""
-    model, folder = artifact.model.path, Path(artifact.name).parent
-    writer.add(artifact.name, model)
-    for path in sorted(model.parent.glob(f"{model.name}.*")):
-        writer.add((folder / path.name).as_posix(), path)
+    model = artifact.model.path
+    graphs = {artifact.name: model}
+    graphs |= {
+        place: model.with_name(f"{role}{model.suffix}") for role, place in artifact.parts.items()
+    }
+    for place, graph in graphs.items():
+        writer.add(place, graph)
+        for path in sorted(graph.parent.glob(f"{graph.name}.*")):
+            writer.add((Path(place).parent / path.name).as_posix(), path)
 
 
 def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
@@ -137,6 +142,7 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
         "name": name,
         "task": source.task,
         "entry": proved.artifact.name,
+        "parts": dict(proved.artifact.parts),
         "source": {
             "id": source.id,
             "revision": source.revision,

@@ -72,6 +72,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
             "task": job.source.task,
             "threads": 1,
             "evaluation_texts": list(texts.evaluation),
+            **_parts(artifact),
         },
         toolchain=artifact.engine_toolchain,
         estimate_bytes=job.source.weight_bytes * 2 + (1 << 29),
@@ -84,7 +85,7 @@ def _benchmark(job: Job, artifact: Artifact, reference: StageResult) -> StageSpe
         call="edgeward.compiler.measured:benchmark",
         version=2,
         inputs={"model": artifact.model, **_timed_inputs(artifact, reference)},
-        params=_timed_params(job),
+        params={**_timed_params(job), **_parts(artifact)},
         toolchain=artifact.engine_toolchain,
     )
 
@@ -101,7 +102,11 @@ def race(proved: Sequence[Proved], stages: Stages) -> dict[str, float]:
             call="edgeward.compiler.measured:race",
             version=1,
             inputs={**models, **_timed_inputs(first.artifact, first.reference)},
-            params={**_timed_params(first.job), "precisions": list(models)},
+            params={
+                **_timed_params(first.job),
+                **_parts(first.artifact),
+                "precisions": list(models),
+            },
             toolchain=first.artifact.engine_toolchain,
             estimate_bytes=first.job.source.weight_bytes * 2 * len(models) + (1 << 29),
         )
@@ -110,6 +115,10 @@ def race(proved: Sequence[Proved], stages: Stages) -> dict[str, float]:
     if not isinstance(ratios, dict):
         raise ProofError("The race gave no figures", why=str(ratios)[:200])
     return {name: float(str(ratio)) for name, ratio in ratios.items()}
+
+
+def _parts(artifact: Artifact) -> dict[str, JSON]:
+    return {"parts": list(artifact.parts)} if artifact.parts else {}
 
 
 def _timed_inputs(artifact: Artifact, reference: StageResult) -> dict[str, StageInput]:

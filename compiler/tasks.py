@@ -10,6 +10,13 @@ from edgeward.errors import UnsupportedError
 FEATURE_EXTRACTION = "feature-extraction"
 _TENSORS = "edgeward.compiler.tensor"
 _GENERATION = "edgeward.compiler.generation"
+_SEQUENCES = "edgeward.compiler.sequence"
+_KINDS = {
+    FEATURE_EXTRACTION: "vectors",
+    "text-generation": "distributions",
+    "text2text-generation": "distributions",
+    "automatic-speech-recognition": "transcripts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +42,20 @@ class TaskSpec:
     @property
     def reads_text(self) -> bool:
         """Whether a tokenizer belongs to it."""
-        return self.modality in ("text", "text-pair", "image-text")
-
-    @property
-    def generates(self) -> bool:
-        """Whether it writes a text token by token."""
-        return self.reference.startswith(_GENERATION)
+        return self.modality in ("text", "text-pair", "image-text", "speech")
 
     @property
     def kind(self) -> str:
-        """Which tolerances hold for it: `vectors`, `distributions`, `classes` or `tensors`."""
-        if self.name == FEATURE_EXTRACTION:
-            return "vectors"
-        if self.generates:
-            return "distributions"
-        return "classes" if self.classes else "tensors"
+        """Which tolerances hold for it.
+
+        `vectors`, `distributions`, `transcripts`, `classes` or `tensors`.
+        """
+        return _KINDS.get(self.name, "classes" if self.classes else "tensors")
+
+    @property
+    def generates(self) -> bool:
+        """Whether it writes a text token by token, from a cache."""
+        return self.kind in ("distributions", "transcripts")
 
 
 _LAST = {"logits": -1}
@@ -100,6 +106,26 @@ TASKS = {
             reference=f"{_GENERATION}_reference:reference",
             verify=f"{_GENERATION}_verify:verify",
             timed=f"{_GENERATION}_verify:timed",
+        ),
+        TaskSpec(
+            "text2text-generation",
+            "AutoModelForSeq2SeqLM",
+            ("ForConditionalGeneration", "MTModel"),
+            "text",
+            ("logits",),
+            reference=f"{_SEQUENCES}_reference:reference",
+            verify=f"{_SEQUENCES}_verify:verify",
+            timed=f"{_SEQUENCES}_verify:timed",
+        ),
+        TaskSpec(
+            "automatic-speech-recognition",
+            "AutoModelForSpeechSeq2Seq",
+            ("ForConditionalGeneration",),
+            "speech",
+            ("logits",),
+            reference=f"{_SEQUENCES}_reference:reference",
+            verify=f"{_SEQUENCES}_verify:verify",
+            timed=f"{_SEQUENCES}_verify:timed",
         ),
         TaskSpec(
             "image-feature-extraction", "AutoModel", ("Model",), "image", ("last_hidden_state",)

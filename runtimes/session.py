@@ -22,14 +22,19 @@ from .statistics.recorder import Observation, Recorder, Snapshot
 from .statistics.spool import Spool
 from .tasks.chat import Message
 from .tasks.classification import TextClassifier
+from .tasks.ctc import CtcTranscriber
 from .tasks.embedding import Embedder
 from .tasks.fill_mask import Filled, MaskFiller
-from .tasks.generation import DEFAULT_MAX_TOKENS, Generator, Piece
+from .tasks.generation import Generator
 from .tasks.labels import Classified
 from .tasks.question_answering import Answer, Answerer
 from .tasks.registry import open_task
+from .tasks.sound import Sound
+from .tasks.speech import Transcriber, Transcript
+from .tasks.streaming import DEFAULT_MAX_TOKENS, Piece
 from .tasks.tagging import Tag, TextTagger
 from .tasks.text_graph import Text
+from .tasks.text_to_text import TextToText
 
 EMBEDDING_TASK = "feature-extraction"
 DEFAULT_BATCH = 32
@@ -131,10 +136,13 @@ class Session:
     ) -> Iterator[Piece]:
         """Stream what follows a text, or the answer to a chat's messages: one Piece a token.
 
-        Temperature 0 takes the likeliest token. Raises UsageError at once where the request is
-        wrong or the model does not generate texts.
+        An encoder and decoder writes what belongs to the text. Temperature 0 takes the likeliest
+        token. Raises UsageError at once where the request is wrong or the model does not generate
+        texts.
         """
-        pieces = self.generator.stream(
+        writes: tuple[type[Generator | TextToText], ...] = (Generator, TextToText)
+        task = self._as(writes, "it does not generate texts")
+        pieces = task.stream(
             prompt,
             max_tokens=max_tokens,
             temperature=temperature,
@@ -147,10 +155,34 @@ class Session:
         )
         return self._streamed(pieces)
 
+    def transcribe(
+        self,
+        sound: Sound,
+        *,
+        rate: int | None = None,
+        language: str | None = None,
+        translate: bool = False,
+    ) -> Transcript:
+        """Return what a sound says; `sound` is a WAV file, or samples at `rate` a second.
+
+        Raises UsageError where the sound cannot be read or the model does not transcribe.
+        """
+        hears: tuple[type[Transcriber | CtcTranscriber], ...] = (Transcriber, CtcTranscriber)
+        task = self._as(hears, "it does not transcribe speech")
+        return self._counted(
+            1, lambda: task(sound, rate=rate, language=language, translate=translate)
+        )
+
     @property
     def generator(self) -> Generator:
-        """The generating task; UsageError where the bundle is for something else."""
+        """The task that continues texts; UsageError where the bundle is for something else."""
         return self._as(Generator, "it does not generate texts")
+
+    @property
+    def sequences(self) -> TextToText | Transcriber:
+        """The task of an encoder and decoder; UsageError where the bundle is for another."""
+        kinds: tuple[type[TextToText | Transcriber], ...] = (TextToText, Transcriber)
+        return self._as(kinds, "it is no encoder with a decoder")
 
     @property
     def embedder(self) -> Embedder:
@@ -200,7 +232,7 @@ class Session:
             raise EngineError("The model gave vectors that are not finite")
         return Embedded(vectors, tokens), len(prepared), tokens
 
-    def _as(self, kind: type[T], otherwise: str) -> T:
+    def _as(self, kind: type[T] | tuple[type[T], ...], otherwise: str) -> T:
         if not isinstance(self._task, kind):
             raise UsageError(
                 f"This bundle is for {self.bundle.manifest.task}, {otherwise}",
@@ -257,7 +289,8 @@ def load(
     manifest = opened.manifest
     stated = str(manifest.recipe.options.get("providers", ""))
     wanted = tuple(providers) or tuple(name for name in stated.split(",") if name)
-    options = EngineOptions(threads=threads, providers=wanted)
+    parts = {role: opened.path / file for role, file in manifest.parts.items()}
+    options = EngineOptions(threads=threads, providers=wanted, parts=parts)
     engine = engine_for(manifest.recipe.format).open_model(opened.entry, options)
     load_ms = (time.perf_counter_ns() - began) / 1e6
     return Session(opened, engine, Recorder(opened.digest, load_ms))

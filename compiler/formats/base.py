@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgeward.compiler.recipe import Recipe
@@ -31,6 +31,8 @@ class Artifact:
     """What the format's last stage left: the file that the engine loads and its place.
 
     `results` are what its stages left, by `stages`, their names; the first holds the `assets`.
+    `parts` are the model's other graphs: the stage left `ROLE.onnx` beside the model, and the value
+    is its place in the bundle.
     """
 
     model: StageInput
@@ -38,6 +40,7 @@ class Artifact:
     engine_toolchain: str
     results: tuple[StageResult, ...]
     stages: tuple[str, ...]
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def calibration_sha256(self) -> str | None:

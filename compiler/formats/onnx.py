@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
+from edgeward.compiler.tasks import task_spec
 from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
@@ -23,12 +24,12 @@ _WORKER = "edgeward.compiler.formats.onnx_worker"
 class Pass:
     """What turns the float graph into another precision, as `function(version)` of the worker.
 
-    `file` is the name by which optimum and transformers.js look for it. A graph that is not
+    `suffix` ends the file's name as optimum and transformers.js look for it. A graph that is not
     `portable` has operators that ONNX Runtime alone runs; one that `reads_fused` takes a graph
     that is tuned already.
     """
 
-    file: str
+    suffix: str
     function: str
     version: int
     params: Mapping[str, JSON]
@@ -39,27 +40,36 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """What writes a task's graph, as `module:function`; `tunes` where it fuses for an engine."""
+    """What writes a task's graph, as `module:function`; `tunes` where it fuses for an engine.
+
+    `graph` and `parts`, by their role, are the names by which optimum knows the files.
+    """
 
     function: str
     version: int
     tunes: bool = False
+    graph: str = "model"
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 _EXPORTER = Exporter(f"{_WORKER}:export", 3)
+_SEQUENCES = Exporter(
+    "edgeward.compiler.formats.onnx_sequences:export",
+    1,
+    graph="decoder_with_past_model",
+    parts={"encoder": "encoder_model"},
+)
 EXPORTERS = {
     "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 2, tunes=True),
+    "text2text-generation": _SEQUENCES,
+    "automatic-speech-recognition": _SEQUENCES,
 }
 PASSES = {
-    "fp16": Pass("onnx/model_fp16.onnx", "halve", 1, {}, portable=True),
-    "int8-dynamic": Pass(
-        "onnx/model_quantized.onnx", "quantise", 4, {}, portable=True, reads_fused=True
-    ),
-    "int8-static": Pass(
-        "onnx/model_uint8.onnx", "quantise_static", 2, {}, portable=True, calibrated=True
-    ),
+    "fp16": Pass("_fp16", "halve", 1, {}, portable=True),
+    "int8-dynamic": Pass("_quantized", "quantise", 4, {}, portable=True, reads_fused=True),
+    "int8-static": Pass("_uint8", "quantise_static", 2, {}, portable=True, calibrated=True),
     "int8-weights": Pass(
-        "onnx/model_int8.onnx",
+        "_int8",
         "round_weights",
         1,
         {"bits": 8, "block_size": 32},
@@ -67,7 +77,7 @@ PASSES = {
         reads_fused=True,
     ),
     "int4-weights": Pass(
-        "onnx/model_q4.onnx",
+        "_q4",
         "round_weights",
         1,
         {"bits": 4, "block_size": 32},
@@ -89,19 +99,33 @@ def toolchain() -> str:
 
 def build(job: Job, stages: Stages) -> Artifact:
     """Export, then quantise where the recipe asks for it."""
-    engine = _engine_toolchain(job.profile)
-    export = stages.run(_export(job))
     wanted = PASSES.get(job.recipe.precision)
-    if wanted is None:
-        model = export.as_input("model.onnx")
-        return Artifact(model, "onnx/model.onnx", engine, (export,), ("export",))
-    before, names = [export], ["export"]
-    if wanted.calibrated:
-        before.append(stages.run(_calibrate(job)))
-        names.append("calibrate")
-    quantise = stages.run(_quantise(job, wanted, before))
-    model = quantise.as_input("model.onnx")
-    return Artifact(model, wanted.file, engine, (*before, quantise), (*names, "quantise"))
+    if wanted is not None and wanted.calibrated and task_spec(job.source.task).generates:
+        raise UnsupportedError(
+            f"{job.recipe.precision} is not for a model that writes token by token",
+            why="calibration would need what its cache holds",
+            next="edgeward compile … --precision int8-dynamic",
+        )
+    done = {"export": stages.run(_export(job))}
+    if wanted is not None:
+        inputs = {"model": done["export"]}
+        if wanted.calibrated:
+            inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
+        done["quantise"] = stages.run(_quantise(job, wanted, inputs))
+    exporter = EXPORTERS.get(job.source.task, _EXPORTER)
+    suffix = wanted.suffix if wanted is not None else ""
+    return Artifact(
+        model=done["quantise" if wanted is not None else "export"].as_input("model.onnx"),
+        name=_place(exporter.graph, suffix),
+        engine_toolchain=_engine_toolchain(job.profile),
+        results=tuple(done.values()),
+        stages=tuple(done),
+        parts={role: _place(graph, suffix) for role, graph in exporter.parts.items()},
+    )
+
+
+def _place(graph: str, suffix: str) -> str:
+    return f"onnx/{graph}{suffix}.onnx"
 
 
 def engine_options(job: Job) -> dict[str, str | int | float | bool]:
@@ -157,12 +181,12 @@ def _calibrate(job: Job) -> StageSpec:
     )
 
 
-def _quantise(job: Job, wanted: Pass, before: Sequence[StageResult]) -> StageSpec:
+def _quantise(job: Job, wanted: Pass, inputs: Mapping[str, StageResult]) -> StageSpec:
     return StageSpec(
         name="quantise",
         call=f"{_WORKER}:{wanted.function}",
         version=wanted.version,
-        inputs=dict(zip(("model", "samples"), [r.as_input() for r in before], strict=False)),
+        inputs={name: result.as_input() for name, result in inputs.items()},
         params=wanted.params,
         toolchain=toolchain(),
         estimate_bytes=job.source.weight_bytes * 5 + (1 << 29),

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeward.compiler.reference_model import load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
-from edgeward.errors import StageError, UnsupportedError
-from edgeward.runtimes.tasks.decoder import SHARED_CACHE
+from edgeward.errors import UnsupportedError
+from edgeward.runtimes.tasks.cache_steps import SHARED_CACHE
 
 from .onnx_assets import copy_assets
 from .onnx_decoder_tuned import keep_logits, share_cache
-from .onnx_program import save, signature
+from .onnx_program import check, first_line, forget_origins, save, signature
+from .onnx_tied import tie_weights
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "position_ids")
 _STATE = re.compile(r"^(?:input|output)\.past_key_values\.layers\.(\d+)\.(key|value)s$")
@@ -61,14 +62,14 @@ def export_decoder(
     program = _trace(model, tokenizer, opset, tuned)
     _name_values(program.graph)
     _name_axes(program.graph)
-    _tie_weights(program)
+    tie_weights(program)
     if tuned:
         share_cache(program)
         keep_logits(program)
-    _forget_origins(program)
+    forget_origins(program)
     save(program, target)
     if not tuned:
-        _check(target)
+        check(target)
     return _described(program, model, opset, tuned)
 
 
@@ -102,7 +103,7 @@ def _traced_inputs(model: Any, tokenizer: Any, rows: int) -> dict[str, Any]:
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UnsupportedError(
             f"{type(model).__name__} does not read from a cache of keys and values",
-            why=_first_line(error),
+            why=first_line(error),
         ) from error
     after = {n: t if n == "attention_mask" else t[:, past:] for n, t in inputs.items()}
     return {**after, "past_key_values": cache, **options}
@@ -165,85 +166,6 @@ def _axes_of(name: str) -> dict[int, str]:
     return dict(enumerate(_TEXT_AXES.get(name, ("batch", "sequence"))))
 
 
-def _tie_weights(program: Any) -> None:
-    """A head that is the embedding turned over reads the embedding: `Gemm` turns it by itself."""
-    from onnx_ir.passes.common import DeduplicateInitializersPass, RemoveUnusedNodesPass
-
-    graph = program.graph
-    embeddings = [
-        node.inputs[0] for node in graph if node.op_type == "Gather" and _is_matrix(node.inputs[0])
-    ]
-    for node in list(graph):
-        if node.op_type != "MatMul" or not _is_matrix(node.inputs[1]):
-            continue
-        for embedding in embeddings:
-            if _is_transposed(embedding, node.inputs[1]):
-                _read_turned(graph, node, embedding)
-                break
-    RemoveUnusedNodesPass()(program)
-    DeduplicateInitializersPass()(program)
-
-
-def _is_matrix(value: Any) -> bool:
-    return value is not None and value.const_value is not None and len(value.shape) == 2
-
-
-def _is_transposed(embedding: Any, weight: Any) -> bool:
-    import numpy as np
-
-    if tuple(embedding.shape) != tuple(weight.shape)[::-1]:
-        return False
-    return np.array_equal(embedding.const_value.numpy(), weight.const_value.numpy().T)
-
-
-def _read_turned(graph: Any, node: Any, embedding: Any) -> None:
-    """Replace `MatMul(states, embedding.T)` by a Gemm on the rows of all sequences."""
-    import numpy as np
-    import onnx_ir
-
-    vocabulary, width = (int(axis) for axis in embedding.shape)
-    tape = onnx_ir.tape.Tape(graph)
-    rows, back = (
-        tape.initializer(onnx_ir.tensor(np.array(shape, np.int64), name=f"{embedding.name}_{name}"))
-        for name, shape in (("rows", [-1, width]), ("last", [vocabulary]))
-    )
-    leading = tape.op("Shape", [node.inputs[0]], attributes={"start": 0, "end": -1})
-    shape = tape.op("Concat", [leading, back], attributes={"axis": 0})
-    states = tape.op("Reshape", [node.inputs[0], rows])
-    product = tape.op("Gemm", [states, embedding], attributes={"transB": 1})
-    result = tape.op("Reshape", [product, shape])
-    old = node.outputs[0]
-    result.dtype, result.shape = old.dtype, old.shape
-    for made in tape.nodes:
-        graph.insert_before(node, made)
-    name = old.name
-    onnx_ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    result.name = name
-
-
-def _forget_origins(program: Any) -> None:
-    """Stack traces of the tracer: megabytes, and the paths of the machine that made it."""
-    for value in _parts(program.graph):
-        value.metadata_props.clear()
-
-
-def _parts(graph: Any) -> Iterator[Any]:
-    for node in graph.all_nodes():
-        yield node
-        yield from node.outputs
-    yield from graph.inputs
-
-
-def _check(path: Path) -> None:
-    import onnx
-
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise StageError("The exported graph is not valid ONNX", why=_first_line(error)) from error
-
-
 def _described(program: Any, model: Any, opset: int, tuned: bool) -> dict[str, Any]:
     from collections import Counter
 
@@ -260,8 +182,3 @@ def _described(program: Any, model: Any, opset: int, tuned: bool) -> dict[str, A
         "layers": sum(v.name.endswith(".key") for v in program.graph.inputs),
         "summary": f"{type(model).__name__}, opset {opset}, {kind}{nodes} nodes",
     }
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:500]

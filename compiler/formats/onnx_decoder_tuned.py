@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeward.runtimes.tasks.decoder import KEPT_LOGITS, SHARED_CACHE
+from edgeward.runtimes.tasks.cache_steps import SHARED_CACHE
+from edgeward.runtimes.tasks.decoder import KEPT_LOGITS
 
 _ATTENTION = "GroupQueryAttention"
 _PAST_PLACES = (3, 4)

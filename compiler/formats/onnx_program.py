@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from edgeward.errors import StageError
 
 INLINE_LIMIT_BYTES = 1_800_000_000
 
@@ -24,6 +27,35 @@ def save(program: Any, path: Path) -> None:
     weights = sum(v.const_value.nbytes for v in program.graph.initializers.values())
     external = f"{path.name}.data" if weights > INLINE_LIMIT_BYTES else None
     onnx_ir.save(program, str(path), external_data=external)
+
+
+def forget_origins(program: Any) -> None:
+    """Drop the tracer's stack traces: megabytes, and the paths of the machine that made it."""
+    for value in _parts(program.graph):
+        value.metadata_props.clear()
+
+
+def check(path: Path) -> None:
+    """Run onnx.checker, shapes too; StageError where the graph is not valid."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise StageError("The exported graph is not valid ONNX", why=first_line(error)) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:500]
+
+
+def _parts(graph: Any) -> Iterator[Any]:
+    for node in graph.all_nodes():
+        yield node
+        yield from node.outputs
+    yield from graph.inputs
 
 
 def _spec(value: Any) -> dict[str, Any]:

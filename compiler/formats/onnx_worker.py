@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeward.compiler.modalities.base import Axes, open_modality
@@ -56,10 +57,11 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     from .onnx_passes.dynamic import to_dynamic
 
     del params
-    done = to_dynamic(context.inputs["model"] / "model.onnx", context.out / "model.onnx")
-    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
-    summary = f"int8, {done['products']} products, {done['tables']} tables, "
-    return {**done, "summary": f"{summary}{before:.1f} -> {after:.1f} MiB"}
+    done = _each_graph(context, to_dynamic)
+    return {
+        **done,
+        "summary": f"int8, {done['products']} products, {done['tables']} tables, {_sizes(done)}",
+    }
 
 
 def halve(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,11 +69,9 @@ def halve(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     from .onnx_passes.half import to_float16
 
     del params
-    done = to_float16(context.inputs["model"] / "model.onnx", context.out / "model.onnx")
-    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
+    done = _each_graph(context, to_float16)
     wide = done["wide_nodes"]
-    summary = f"float16, {wide} nodes kept in float32, {before:.1f} -> {after:.1f} MiB"
-    return {**done, "summary": summary}
+    return {**done, "summary": f"float16, {wide} nodes kept in float32, {_sizes(done)}"}
 
 
 def calibrate(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,11 +108,10 @@ def quantise_static(context: StageContext, params: Mapping[str, Any]) -> dict[st
     numbers = sorted({int(name.split(".")[0]) for name in tensors})
     samples = ({name: tensors[f"{number}.{name}"] for name in names} for number in numbers)
     done = to_static(model, context.out / "model.onnx", samples)
-    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
     return {
         **{name: value for name, value in done.items() if name != "alphas"},
         "summary": f"int8, {done['products']} products, {done['smoothed']} smoothed, "
-        f"{before:.1f} -> {after:.1f} MiB",
+        f"{_sizes(done)}",
     }
 
 
@@ -120,18 +119,27 @@ def round_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str,
     """Round weights, embeddings and head to 4 or 8 bits in blocks; activations stay float."""
     from .onnx_passes.blocks import to_blocks
 
-    done = to_blocks(
-        context.inputs["model"] / "model.onnx",
-        context.out / "model.onnx",
-        bits=params["bits"],
-        block_size=params["block_size"],
-    )
-    before, after = done["bytes_before"] / 2**20, done["bytes"] / 2**20
+    bits, block_size = params["bits"], params["block_size"]
+    done = _each_graph(context, to_blocks, bits=bits, block_size=block_size)
+    products = f"{done['products']} products, {done['tables']} tables"
     return {
         **done,
-        "summary": f"{params['bits']} bits in blocks of {params['block_size']}: "
-        f"{done['products']} products, {done['tables']} tables, {before:.1f} -> {after:.1f} MiB",
+        "summary": f"{bits} bits in blocks of {block_size}: {products}, {_sizes(done)}",
     }
+
+
+def _each_graph(
+    context: StageContext, change: Callable[..., dict[str, Any]], **settings: Any
+) -> dict[str, Any]:
+    """Change every graph of the model; what is counted of them is added up."""
+    total: Counter[str] = Counter()
+    for source in sorted(context.inputs["model"].glob("*.onnx")):
+        total.update(change(source, context.out / source.name, **settings))
+    return dict(total)
+
+
+def _sizes(done: Mapping[str, int]) -> str:
+    return f"{done['bytes_before'] / 2**20:.1f} -> {done['bytes'] / 2**20:.1f} MiB"
 
 
 def _keep_outputs(program: Any, wanted: Sequence[str]) -> None:

@@ -75,18 +75,24 @@ class Audio:
         ]
 
     def _sounds(self, rows: int, seconds: float, seed: int) -> Any:
-        """Vowel-like sums of harmonics that swell and fade, with a little noise; unit variance."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)
         if self._frames:
             return torch.randn((rows, *self._frames), generator=generator)
-        count = int(seconds * _RATE)
-        clock = torch.arange(count) / _RATE
-        pitch = 90 + 160 * torch.rand((rows, 1, 1), generator=generator)
-        harmonics = torch.arange(1, 13)[None, :, None]
-        loudness = torch.rand((rows, 12, 1), generator=generator)
-        wave = (loudness * torch.sin(2 * torch.pi * pitch * harmonics * clock)).sum(1)
-        wave = wave * (0.2 + torch.sin(2 * torch.pi * 3 * clock) ** 2)
-        wave = wave + 0.05 * torch.randn((rows, count), generator=generator)
-        return (wave - wave.mean(1, keepdim=True)) / wave.std(1, keepdim=True)
+        return voices(rows, seconds, generator)
+
+
+def voices(rows: int, seconds: float, generator: Any) -> Any:
+    """Vowel-like sums of harmonics that swell and fade, with a little noise; unit variance."""
+    import torch
+
+    count = int(seconds * _RATE)
+    clock = torch.arange(count) / _RATE
+    pitch = 90 + 160 * torch.rand((rows, 1, 1), generator=generator)
+    harmonics = torch.arange(1, 13)[None, :, None]
+    loudness = torch.rand((rows, 12, 1), generator=generator)
+    wave = (loudness * torch.sin(2 * torch.pi * pitch * harmonics * clock)).sum(1)
+    wave = wave * (0.2 + torch.sin(2 * torch.pi * 3 * clock) ** 2)
+    wave = wave + 0.05 * torch.randn((rows, count), generator=generator)
+    return (wave - wave.mean(1, keepdim=True)) / wave.std(1, keepdim=True)

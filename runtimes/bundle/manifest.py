@@ -20,7 +20,7 @@ from edgeward.errors import ManifestError
 from . import paths
 from .canonical import digest
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 1
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 2
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
 
@@ -181,7 +181,7 @@ class Golden(_Part):
 
 
 class Manifest(_Part):
-    """The whole document."""
+    """The whole document; `parts` are the model's graphs beside the entry, by their role."""
 
     schema_version: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}$")]
     name: Name
@@ -199,6 +199,7 @@ class Manifest(_Part):
     tools: dict[Name, Text] = Field(default_factory=dict, max_length=256)
     stages: list[StageRecord] = Field(default_factory=list, max_length=64)
     search: list[Tried] = Field(default_factory=list, max_length=64)
+    parts: dict[Name, Name] = Field(default_factory=dict, max_length=16)
 
     @property
     def size(self) -> int:
@@ -225,7 +226,8 @@ def validate(document: Mapping[str, Any]) -> Manifest:
     listed = [file.path for file in manifest.files]
     if clashing := paths.collisions(listed):
         raise ManifestError("The manifest lists a path twice", why=", ".join(clashing[:5]))
-    for wanted in [manifest.entry, *([manifest.golden.path] if manifest.golden else [])]:
+    golden = [manifest.golden.path] if manifest.golden else []
+    for wanted in [manifest.entry, *manifest.parts.values(), *golden]:
         if wanted not in listed:
             raise ManifestError("The manifest names a file that it does not list", why=wanted)
     return manifest

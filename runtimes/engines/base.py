@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -19,10 +19,14 @@ MAX_THREADS = 1024
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run: processor threads (0 lets the engine choose), providers in order."""
+    """How to run: processor threads (0 lets the engine choose), providers in order.
+
+    `parts` are the model's other graphs by their role: an encoder beside its decoder.
+    """
 
     threads: int = 0
     providers: tuple[str, ...] = ()
+    parts: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise UsageError for a number of threads that no machine has."""
@@ -31,11 +35,12 @@ class EngineOptions:
 
 
 class EngineSession(Protocol):
-    """A loaded model."""
+    """A loaded model; `parts` are its other graphs by their role."""
 
     ref: EngineRef
     inputs: Sequence[str]
     outputs: Sequence[str]
+    parts: Mapping[str, EngineSession]
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run once; the keys are the graph's own names. UsageError where the inputs do not fit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
-from .base import EngineOptions, Tensor
+from .base import EngineOptions, EngineSession, Tensor
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 _ERRORS_ONLY = 3
@@ -23,6 +24,10 @@ class OnnxRuntimeSession:
     """One ONNX graph, loaded; `native` is ONNX Runtime's own InferenceSession."""
 
     def __init__(self, module: Any, path: Path, options: EngineOptions) -> None:
+        self.parts: Mapping[str, EngineSession] = {
+            role: OnnxRuntimeSession(module, part, replace(options, parts={}))
+            for role, part in options.parts.items()
+        }
         settings = module.SessionOptions()
         settings.log_severity_level = _ERRORS_ONLY
         if options.threads:

@@ -7,7 +7,7 @@ log-probabilities: a few hundred kilobytes instead of the whole vocabulary at ev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,17 +32,21 @@ WORST_SURPRISAL = 100.0
 _LEAST_SHARE = 1e-30
 
 
-class Logits(Protocol):
-    """What is measured: a generator."""
-
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Return the prompt's token ids."""
+class Continues(Protocol):
+    """What is measured: something that continues tokens."""
 
     def logits(self, ids: Sequence[int]) -> Floats:
         """Return the logits after each token, (sequence, vocabulary)."""
 
     def continued(self, ids: Sequence[int], tokens: int) -> list[int]:
         """Return the likeliest next tokens."""
+
+
+class Logits(Continues, Protocol):
+    """A generator of texts."""
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Return the prompt's token ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,11 @@ def kept_divergence(case: GenerationCase, logits: Floats) -> Doubles:
 
 
 def generation_metrics(generator: Logits, cases: Sequence[GenerationCase]) -> dict[str, float]:
+    """Run every case in one generator, as `distribution_metrics` does."""
+    return distribution_metrics((generator, case) for case in cases)
+
+
+def distribution_metrics(told: Iterable[tuple[Continues, GenerationCase]]) -> dict[str, float]:
     """Run every case: divergence mean and largest, top-1, greedy continuation, perplexity.
 
     `perplexity_ratio` is over the original's, every token weighing the same.
@@ -175,7 +184,7 @@ def generation_metrics(generator: Logits, cases: Sequence[GenerationCase]) -> di
     likeliest: list[NDArray[np.bool_]] = []
     greedy: list[float] = []
     surplus, tokens = 0.0, 0
-    for case in cases:
+    for generator, case in told:
         logits = generator.logits(case.ids)
         divergences.append(kept_divergence(case, logits))
         likeliest.append(logits[-len(case.top_ids) :].argmax(axis=1) == case.top_ids[:, 0])
@@ -235,22 +244,12 @@ def write_cases(folder: Path, cases: Sequence[GenerationCase]) -> None:
     from safetensors.numpy import save_file
 
     (folder / CASES_NAME).parent.mkdir(parents=True, exist_ok=True)
-    listed = [
-        {
-            "name": case.name,
-            "prompt": case.prompt,
-            "ids": list(case.ids),
-            "greedy": list(case.greedy),
-            "surprisal": case.surprisal,
-        }
-        for case in cases
-    ]
+    listed = [stated_case(case) for case in cases]
     text = json.dumps({"version": 1, "cases": listed}, ensure_ascii=False)
     (folder / CASES_NAME).write_text(text + "\n", encoding="utf-8")
     tensors: dict[str, NDArray[Any]] = {}
     for number, case in enumerate(cases):
-        tensors[f"{number}.ids"] = np.ascontiguousarray(case.top_ids)
-        tensors[f"{number}.shares"] = np.ascontiguousarray(case.top_shares)
+        tensors |= case_tensors(case, number)
     save_file(tensors, folder / REFERENCE_NAME)
 
 
@@ -263,7 +262,7 @@ def read_cases(folder: Path) -> tuple[GenerationCase, ...]:
         with (folder / CASES_NAME).open("rb") as file:
             listed = json.loads(file.read(MAX_CASES_BYTES))["cases"]
         tensors = load_file(folder / REFERENCE_NAME)
-        cases = tuple(_case(stated, tensors, number) for number, stated in enumerate(listed))
+        cases = tuple(read_case(stated, tensors, number) for number, stated in enumerate(listed))
         if not cases:
             raise ValueError("there are none")
     except (
@@ -275,7 +274,27 @@ def read_cases(folder: Path) -> tuple[GenerationCase, ...]:
     return cases
 
 
-def _case(stated: Any, tensors: dict[str, NDArray[Any]], number: int) -> GenerationCase:
+def stated_case(case: GenerationCase) -> dict[str, Any]:
+    """Return a case's part of cases.json."""
+    return {
+        "name": case.name,
+        "prompt": case.prompt,
+        "ids": list(case.ids),
+        "greedy": list(case.greedy),
+        "surprisal": case.surprisal,
+    }
+
+
+def case_tensors(case: GenerationCase, number: int) -> dict[str, NDArray[Any]]:
+    """Return the tensors of the case of that number."""
+    return {
+        f"{number}.ids": np.ascontiguousarray(case.top_ids),
+        f"{number}.shares": np.ascontiguousarray(case.top_shares),
+    }
+
+
+def read_case(stated: Any, tensors: dict[str, NDArray[Any]], number: int) -> GenerationCase:
+    """Return the case of that number; ValueError, KeyError or TypeError where it is damaged."""
     top_ids, shares = tensors[f"{number}.ids"], tensors[f"{number}.shares"]
     ids, greedy = _tokens(stated["ids"]), _tokens(stated["greedy"])
     fits = top_ids.ndim == 2 and top_ids.shape == shares.shape and top_ids.size

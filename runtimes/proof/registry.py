@@ -12,7 +12,9 @@ from edgeward.runtimes.session import EMBEDDING_TASK, Session
 
 PROOFS = {
     EMBEDDING_TASK: "edgeward.runtimes.proof.vectors",
+    "automatic-speech-recognition": "edgeward.runtimes.proof.sequences",
     "text-generation": "edgeward.runtimes.proof.generation",
+    "text2text-generation": "edgeward.runtimes.proof.sequences",
 }
 _OTHERWISE = "edgeward.runtimes.proof.tensors"
 

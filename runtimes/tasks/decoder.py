@@ -1,40 +1,26 @@
-"""A decoder's graph and its cache of keys and values, kept where the engine computes.
-
-In ONNX Runtime the cache never becomes a numpy array: what one step gives is bound to the next.
-"""
+"""A decoder's graph and the sequences on their way through it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward.errors import EngineError, UnsupportedError
+from edgeward.errors import UnsupportedError
 from edgeward.runtimes.engines.base import EngineSession, Tensor
+
+from .cache_steps import LOGITS, Cache, Steps, empty_inputs, native_of, open_steps
 
 Floats = NDArray[np.float32]
 PREFILL_TOKENS = 256
-LOGITS = "logits"
 # How many of the last tokens get logits, 0 for all; transformers.js knows the name.
 KEPT_LOGITS = "num_logits_to_keep"
-# In a graph's metadata: one buffer may be past and present, longer than what it holds.
-SHARED_CACHE = "edgeward.shared_cache"
 _TEXT_INPUTS = ("input_ids", "attention_mask", "position_ids")
 _PAST = re.compile(r"^past_key_values\.(\d+)\.(key|value)$")
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
-_DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 _LARGEST_AXIS = 1 << 20
-_CAPACITY_STEP = 256
-
-
-class Steps(Protocol):
-    """Runs tokens after those that it has seen."""
-
-    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
-        """Run the text inputs and keep the cache: logits (rows, sequence, vocabulary)."""
 
 
 class DecoderGraph:
@@ -58,21 +44,18 @@ class DecoderGraph:
     @property
     def batched(self) -> bool:
         """Whether it takes several rows at once; one alone where the engine does not say."""
-        native = getattr(self._engine, "native", None)
+        native = native_of(self._engine)
         listed = native.get_inputs() if native is not None else ()
         return any(item.name == "input_ids" and isinstance(item.shape[0], str) for item in listed)
 
     def start(self, rows: int = 1) -> DecoderState:
         """Return a state that has seen nothing, for a batch of `rows`."""
-        native = getattr(self._engine, "native", None)
-        steps: Steps
-        if self._engine.ref.name == "onnxruntime" and native is not None:
-            device = _DEVICES.get(self._engine.ref.provider or "", "cpu")
-            kind = _SharedSteps if device == "cpu" and _shares_cache(native) else _BoundSteps
-            steps = kind(native, self.past, self.present, device, rows)
+        native = native_of(self._engine)
+        if native is not None:
+            empty = empty_inputs(native, self.past, rows)
         else:
-            nothing = np.repeat(_empty(self._config), rows, axis=0)
-            steps = _ArraySteps(self._engine, self.past, self.present, nothing)
+            empty = [np.repeat(_empty(self._config), rows, axis=0)] * len(self.past)
+        steps = open_steps(self._engine, Cache(self.past, self.present, empty))
         return DecoderState(steps, self._wanted, KEPT_LOGITS in self._engine.inputs)
 
 
@@ -122,112 +105,6 @@ class DecoderState:
             )
         self._seen += ids.shape[1]
         return logits
-
-
-class _BoundSteps:
-    """ONNX Runtime: the cache goes from step to step as OrtValues on the engine's device."""
-
-    def __init__(
-        self, native: Any, past: Sequence[str], present: Sequence[str], device: str, rows: int
-    ) -> None:
-        from onnxruntime import OrtValue
-
-        self._native, self._device = native, device
-        self._past, self._present = past, present
-        shapes = {item.name: (item.shape, item.type) for item in native.get_inputs()}
-        self._cache = [
-            OrtValue.ortvalue_from_numpy(_nothing(*shapes[name], rows), device, 0) for name in past
-        ]
-
-    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
-        binding = self._native.io_binding()
-        for name, array in inputs.items():
-            binding.bind_cpu_input(name, array)
-        for name, value in zip(self._past, self._cache, strict=True):
-            binding.bind_ortvalue_input(name, value)
-        binding.bind_output(LOGITS, "cpu")
-        for name in self._present:
-            binding.bind_output(name, self._device)
-        _run_bound(self._native, binding)
-        logits, *self._cache = binding.get_outputs()
-        return np.asarray(logits.numpy(), np.float32)
-
-
-class _SharedSteps:
-    """ONNX Runtime on the processor: past and present are one buffer, which nothing copies."""
-
-    def __init__(
-        self, native: Any, past: Sequence[str], present: Sequence[str], device: str, rows: int
-    ) -> None:
-        self._native, self._device = native, device
-        self._names = list(zip(past, present, strict=True))
-        shapes = {item.name: (item.shape, item.type) for item in native.get_inputs()}
-        self._buffers = [_nothing(*shapes[name], rows) for name in past]
-        self._binding = native.io_binding()
-
-    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
-        self._make_room(np.shape(inputs["attention_mask"])[1])
-        for name, array in inputs.items():
-            self._binding.bind_cpu_input(name, array)
-        self._binding.bind_output(LOGITS, self._device)
-        _run_bound(self._native, self._binding)
-        return np.asarray(self._binding.get_outputs()[-1].numpy(), np.float32)
-
-    def _make_room(self, tokens: int) -> None:
-        """Buffers at least double, so that a long text is copied a few times only."""
-        from onnxruntime import OrtValue
-
-        held = self._buffers[0].shape[2]
-        if tokens <= held:
-            return
-        room = -max(tokens, 2 * held) // _CAPACITY_STEP * -_CAPACITY_STEP
-        grown = []
-        for buffer, (past, present) in zip(self._buffers, self._names, strict=True):
-            rows, heads, _, width = buffer.shape
-            larger = np.zeros((rows, heads, room, width), buffer.dtype)
-            larger[:, :, :held] = buffer
-            value = OrtValue.ortvalue_from_numpy(larger, self._device, 0)
-            self._binding.bind_ortvalue_input(past, value)
-            self._binding.bind_ortvalue_output(present, value)
-            grown.append(larger)
-        self._buffers = grown
-
-
-def _shares_cache(native: Any) -> bool:
-    return SHARED_CACHE in native.get_modelmeta().custom_metadata_map
-
-
-def _run_bound(native: Any, binding: Any) -> None:
-    try:
-        native.run_with_iobinding(binding)
-    except Exception as error:
-        raise EngineError(
-            "ONNX Runtime failed while generating", why=str(error).strip()[:500]
-        ) from error
-
-
-class _ArraySteps:
-    """Any other engine: the cache is numpy arrays between two runs."""
-
-    def __init__(
-        self, engine: EngineSession, past: Sequence[str], present: Sequence[str], empty: Floats
-    ) -> None:
-        self._engine = engine
-        self._past, self._outputs = past, [LOGITS, *present]
-        self._cache: list[Tensor] = [empty] * len(past)
-
-    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
-        past = dict(zip(self._past, self._cache, strict=True))
-        logits, *self._cache = self._engine.run_prepared({**inputs, **past}, self._outputs)
-        return np.asarray(logits, np.float32)
-
-
-def _nothing(shape: Sequence[int | str | None], dtype: str, rows: int) -> Tensor:
-    heads, width = shape[1], shape[3]
-    if dtype not in _DTYPES or not isinstance(heads, int) or not isinstance(width, int):
-        raise UnsupportedError("The cache of this graph has no fixed heads", why=f"{dtype} {shape}")
-    nothing = np.zeros((rows, heads, 0, width), np.float32)
-    return nothing.astype(_DTYPES[dtype])
 
 
 def _empty(config: Mapping[str, Any]) -> Floats:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +18,20 @@ from .decoder import DecoderGraph
 from .embedding import check_texts
 from .pooling import read_json
 from .sampling import Sampler, Sampling
-from .tokens import _load as load_tokenizer
-from .tokens import token_limit
+from .streaming import (
+    DEFAULT_MAX_TOKENS,
+    Piece,
+    TextStream,
+    checked_max_tokens,
+    checked_stops,
+    picked_tokens,
+    pieces,
+)
+from .tokens import load_tokenizer, token_limit
 
 Floats = NDArray[np.float32]
-DEFAULT_MAX_TOKENS = 128
 _POSITION_LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length")
 _LARGEST_LIMIT = 10**7
-_MAX_STOPS, _MAX_STOP_LENGTH = 16, 1000
-_UNFINISHED = "\ufffd"
-
-
-class Piece(NamedTuple):
-    """One generated token, and the text that it settles.
-
-    `text` is empty while a character or a possible stop string is not complete. `finish` stands on
-    the last piece: `stop` (the model's end of text, or a stop string) or `length`.
-    """
-
-    text: str
-    token: int
-    finish: str | None = None
 
 
 class Generator:
@@ -45,7 +39,7 @@ class Generator:
 
     def __init__(self, folder: Path, engine: EngineSession) -> None:
         self._folder = folder
-        self._config = _settings(folder / "config.json")
+        self._config = read_settings(folder / "config.json")
         self._tokenizer = load_tokenizer(folder / "tokenizer.json")
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -72,14 +66,12 @@ class Generator:
         Raises UsageError at once where the request is wrong or the prompt leaves no room for a
         token, UnsupportedError where messages are given to a model without a chat template.
         """
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        stops = _checked_stops(stop)
-        if type(max_tokens) is not int or max_tokens < 1:
-            raise UsageError(f"max_tokens is at least 1, not {max_tokens!r}")
+        sampler = Sampler(Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed))
+        text = TextStream(self._tokenizer, checked_stops(stop))
+        most = checked_max_tokens(max_tokens)
         ids = self.encode(prompt)
-        room = self._room(ids)
-        tokens = self._tokens(ids, Sampler(sampling), min(max_tokens, room))
-        return self._pieces(tokens, TextStream(self._tokenizer, stops))
+        most = min(most, self._room(ids))
+        return pieces(self._picked(ids, sampler), self.ends, most, text)
 
     def encode(self, prompt: str | Sequence[Message]) -> list[int]:
         """Return the prompt's token ids; a chat's special tokens come from its template alone."""
@@ -105,37 +97,10 @@ class Generator:
     def continued(self, ids: Sequence[int], tokens: int) -> list[int]:
         """Return the likeliest next tokens, one after the other, an end of text among them."""
         picked = self._picked(ids, Sampler(Sampling()))
-        return [next(picked) for _ in range(min(tokens, self._room(ids)))]
-
-    def _tokens(self, ids: Sequence[int], sampler: Sampler, most: int) -> Iterator[Piece]:
-        picked = self._picked(ids, sampler)
-        for number in range(1, most + 1):
-            token = next(picked)
-            finish = "length" if number == most else None
-            yield Piece("", token, "stop" if token in self.ends else finish)
-            if token in self.ends:
-                return
+        return list(itertools.islice(picked, min(tokens, self._room(ids))))
 
     def _picked(self, ids: Sequence[int], sampler: Sampler) -> Iterator[int]:
-        state = self.graph.start()
-        seen = set(ids)
-        new: Sequence[int] = ids
-        while True:
-            token = sampler(state.next_logits(new), seen)
-            seen.add(token)
-            yield token
-            new = [token]
-
-    def _pieces(self, tokens: Iterator[Piece], text: TextStream) -> Iterator[Piece]:
-        for piece in tokens:
-            ended = piece.token in self.ends
-            settled = "" if ended else text.add(piece.token)
-            if text.stopped:
-                yield Piece(settled, piece.token, "stop")
-                return
-            if piece.finish:
-                settled += text.flush()
-            yield Piece(settled, piece.token, "stop" if text.stopped else piece.finish)
+        return picked_tokens(self.graph.start(), ids, sampler)
 
     def _ids(self, text: str, special: bool) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
@@ -158,64 +123,9 @@ class Generator:
         return room
 
 
-class TextStream:
-    """Token ids to text as they come: whole characters, and never a part of a stop string."""
-
-    def __init__(self, tokenizer: Any, stops: Sequence[str] = ()) -> None:
-        self._tokenizer = tokenizer
-        self._stops = tuple(stops)
-        self._window: list[int] = []
-        self._settled = 0
-        self._held = ""
-        self.stopped = False
-
-    def add(self, token: int) -> str:
-        """Return the text that a token settles."""
-        self._window.append(token)
-        text = self._text(self._window)
-        before = self._text(self._window[: self._settled])
-        if text.endswith(_UNFINISHED) or len(text) <= len(before):
-            return ""
-        self._window = self._window[self._settled :]
-        self._settled = len(self._window)
-        return self._unstopped(text[len(before) :])
-
-    def flush(self) -> str:
-        """Return what is still held, at the end."""
-        before = self._text(self._window[: self._settled])
-        rest = self._unstopped(self._text(self._window)[len(before) :])
-        if not self.stopped:
-            rest, self._held = rest + self._held, ""
-        self._window, self._settled = [], 0
-        return rest
-
-    def _unstopped(self, text: str) -> str:
-        held = self._held + text
-        found = [at for at in (held.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            return held[: min(found)]
-        keep = _longest_beginning(held, self._stops)
-        self._held = held[len(held) - keep :]
-        return held[: len(held) - keep]
-
-    def _text(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return text
-
-
-def _longest_beginning(text: str, stops: Sequence[str]) -> int:
-    """How many of the last characters may be the beginning of a stop string."""
-    longest = max((len(stop) for stop in stops), default=1) - 1
-    for length in range(min(longest, len(text)), 0, -1):
-        if any(stop.startswith(text[-length:]) for stop in stops):
-            return length
-    return 0
-
-
 def end_tokens(folder: Path, config: Mapping[str, Any]) -> frozenset[int]:
     """Return the tokens that end a text: one or several, as the first file that names any says."""
-    for source in (_settings(folder / "generation_config.json"), config):
+    for source in (read_settings(folder / "generation_config.json"), config):
         stated = source.get("eos_token_id")
         listed = stated if isinstance(stated, list) else [stated]
         ends = frozenset(token for token in listed if type(token) is int and token >= 0)
@@ -234,17 +144,8 @@ def context_limit(folder: Path, config: Mapping[str, Any]) -> int | None:
     return min(limits, default=None)
 
 
-def _checked_stops(stop: Sequence[str]) -> tuple[str, ...]:
-    given = (stop,) if isinstance(stop, str) else tuple(stop)
-    if len(given) > _MAX_STOPS:
-        raise UsageError(f"There may be {_MAX_STOPS} stop strings, not {len(given)}")
-    for text in given:
-        if not isinstance(text, str) or not 0 < len(text) <= _MAX_STOP_LENGTH:
-            raise UsageError(f"A stop string has 1 to {_MAX_STOP_LENGTH} characters")
-    return given
-
-
-def _settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty where there is no such file."""
     document = read_json(path) if path.is_file() else {}
     if not isinstance(document, dict):
         raise UnsupportedError(f"{path.name} is not a JSON object")

@@ -9,9 +9,12 @@ from edgeward.runtimes.engines.base import EngineSession
 
 _HERE = "edgeward.runtimes.tasks"
 TASKS = {
+    "automatic-speech-recognition": f"{_HERE}.speech:Transcriber",
+    "ctc": f"{_HERE}.ctc:CtcTranscriber",
     "feature-extraction": f"{_HERE}.embedding:Embedder",
     "fill-mask": f"{_HERE}.fill_mask:MaskFiller",
     "question-answering": f"{_HERE}.question_answering:Answerer",
+    "text2text-generation": f"{_HERE}.text_to_text:TextToText",
     "text-classification": f"{_HERE}.classification:TextClassifier",
     "text-generation": f"{_HERE}.generation:Generator",
     "token-classification": f"{_HERE}.tagging:TextTagger",

@@ -52,7 +52,7 @@ class TextTokenizer:
     """
 
     def __init__(self, folder: Path, max_tokens: int | None = None) -> None:
-        self._tokenizer = _load(folder / "tokenizer.json")
+        self._tokenizer = load_tokenizer(folder / "tokenizer.json")
         settings, config = _settings(folder), _object(folder / "config.json")
         self._settings = settings
         self.max_tokens = token_limit(folder, max_tokens)
@@ -68,6 +68,11 @@ class TextTokenizer:
             self._tokenizer.enable_truncation(self.max_tokens)
         else:
             self._tokenizer.no_truncation()
+
+    @property
+    def native(self) -> Any:
+        """The tokenizers library's own object."""
+        return self._tokenizer
 
     def __call__(self, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> Encoded:
         """Encode a batch of at least one text, or of pairs of them."""
@@ -114,7 +119,8 @@ class TextTokenizer:
         return Encoded(np.full((rows, 1), self._pad_id, np.int64), nothing, nothing)
 
 
-def _load(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Any:
+    """Load a tokenizer.json; SourceError where it cannot be read."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

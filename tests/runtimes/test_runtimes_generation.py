@@ -40,7 +40,8 @@ from edgeward.runtimes.proof.generation import (
     top1_agreement,
     write_cases,
 )
-from edgeward.runtimes.tasks.generation import Generator, Piece, TextStream
+from edgeward.runtimes.tasks.generation import Generator
+from edgeward.runtimes.tasks.streaming import Piece, TextStream
 
 TOKENIZER = byte_tokenizer()
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

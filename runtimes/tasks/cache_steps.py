@@ -1,0 +1,170 @@
+"""A decoder's keys and values between two steps, kept where the engine computes.
+
+In ONNX Runtime the cache never becomes a numpy array: what one step gives is bound to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeward.errors import EngineError, UnsupportedError
+from edgeward.runtimes.engines.base import EngineSession, Tensor
+
+Floats = NDArray[np.float32]
+LOGITS = "logits"
+# In a graph's metadata: one buffer may be past and present, longer than what it holds.
+SHARED_CACHE = "edgeward.shared_cache"
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+_DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
+_CAPACITY_STEP = 256
+
+
+class Steps(Protocol):
+    """Runs tokens after those that it has seen."""
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
+        """Run the text inputs and keep the cache: logits (rows, sequence, vocabulary)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """How a graph's cache begins: `past` and `present` name its inputs and outputs in one order.
+
+    `empty` are the first values, (rows, heads, 0, width) each; `held` are inputs that stay as they
+    are from step to step.
+    """
+
+    past: Sequence[str]
+    present: Sequence[str]
+    empty: Sequence[Tensor]
+    held: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def open_steps(engine: EngineSession, cache: Cache) -> Steps:
+    """Return what runs the graph step by step, the fastest way that the engine has."""
+    native = native_of(engine)
+    if native is None:
+        return _ArraySteps(engine, cache)
+    device = _DEVICES.get(engine.ref.provider or "", "cpu")
+    if device == "cpu" and _shares_cache(native):
+        return _SharedSteps(native, cache, device)
+    return _BoundSteps(native, cache, device)
+
+
+def native_of(engine: EngineSession) -> Any:
+    """Return ONNX Runtime's own session, None for another engine."""
+    return getattr(engine, "native", None) if engine.ref.name == "onnxruntime" else None
+
+
+def empty_inputs(native: Any, names: Sequence[str], rows: int) -> list[Tensor]:
+    """Return a past of no tokens for each input of ONNX Runtime's session."""
+    shapes = {item.name: (item.shape, item.type) for item in native.get_inputs()}
+    return [_nothing(*shapes[name], rows) for name in names]
+
+
+class _BoundSteps:
+    """ONNX Runtime: the cache goes from step to step as OrtValues on the engine's device."""
+
+    def __init__(self, native: Any, cache: Cache, device: str) -> None:
+        self._native, self._device = native, device
+        self._past, self._present = cache.past, cache.present
+        self._cache = [self._value(array) for array in cache.empty]
+        self._held = {name: self._value(array) for name, array in cache.held.items()}
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
+        binding = self._native.io_binding()
+        for name, array in inputs.items():
+            binding.bind_cpu_input(name, array)
+        for name, value in [*zip(self._past, self._cache, strict=True), *self._held.items()]:
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_output(LOGITS, "cpu")
+        for name in self._present:
+            binding.bind_output(name, self._device)
+        _run_bound(self._native, binding)
+        logits, *self._cache = binding.get_outputs()
+        return np.asarray(logits.numpy(), np.float32)
+
+    def _value(self, array: Tensor) -> Any:
+        from onnxruntime import OrtValue
+
+        return OrtValue.ortvalue_from_numpy(array, self._device, 0)
+
+
+class _SharedSteps:
+    """ONNX Runtime on the processor: past and present are one buffer, which nothing copies."""
+
+    def __init__(self, native: Any, cache: Cache, device: str) -> None:
+        self._native, self._device = native, device
+        self._names = list(zip(cache.past, cache.present, strict=True))
+        self._buffers = list(cache.empty)
+        self._binding = native.io_binding()
+        for name, array in cache.held.items():
+            self._binding.bind_cpu_input(name, array)
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
+        self._make_room(np.shape(inputs["attention_mask"])[1])
+        for name, array in inputs.items():
+            self._binding.bind_cpu_input(name, array)
+        self._binding.bind_output(LOGITS, self._device)
+        _run_bound(self._native, self._binding)
+        return np.asarray(self._binding.get_outputs()[-1].numpy(), np.float32)
+
+    def _make_room(self, tokens: int) -> None:
+        """Buffers at least double, so that a long text is copied a few times only."""
+        from onnxruntime import OrtValue
+
+        held = self._buffers[0].shape[2]
+        if tokens <= held:
+            return
+        room = -max(tokens, 2 * held) // _CAPACITY_STEP * -_CAPACITY_STEP
+        grown = []
+        for buffer, (past, present) in zip(self._buffers, self._names, strict=True):
+            rows, heads, _, width = buffer.shape
+            larger = np.zeros((rows, heads, room, width), buffer.dtype)
+            larger[:, :, :held] = buffer
+            value = OrtValue.ortvalue_from_numpy(larger, self._device, 0)
+            self._binding.bind_ortvalue_input(past, value)
+            self._binding.bind_ortvalue_output(present, value)
+            grown.append(larger)
+        self._buffers = grown
+
+
+class _ArraySteps:
+    """Any other engine: the cache is numpy arrays between two runs."""
+
+    def __init__(self, engine: EngineSession, cache: Cache) -> None:
+        self._engine = engine
+        self._past, self._outputs = cache.past, [LOGITS, *cache.present]
+        self._cache, self._held = list(cache.empty), cache.held
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
+        past = dict(zip(self._past, self._cache, strict=True))
+        given = {**inputs, **self._held, **past}
+        logits, *self._cache = self._engine.run_prepared(given, self._outputs)
+        return np.asarray(logits, np.float32)
+
+
+def _shares_cache(native: Any) -> bool:
+    return SHARED_CACHE in native.get_modelmeta().custom_metadata_map
+
+
+def _run_bound(native: Any, binding: Any) -> None:
+    try:
+        native.run_with_iobinding(binding)
+    except Exception as error:
+        raise EngineError(
+            "ONNX Runtime failed while generating", why=str(error).strip()[:500]
+        ) from error
+
+
+def _nothing(shape: Sequence[int | str | None], dtype: str, rows: int) -> Tensor:
+    heads, width = shape[1], shape[3]
+    if dtype not in _DTYPES or not isinstance(heads, int) or not isinstance(width, int):
+        raise UnsupportedError("The cache of this graph has no fixed heads", why=f"{dtype} {shape}")
+    nothing = np.zeros((rows, heads, 0, width), np.float32)
+    return nothing.astype(_DTYPES[dtype])
