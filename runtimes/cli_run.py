@@ -32,13 +32,18 @@ def run_command(
     stop: tuple[str, ...],
     threads: int,
 ) -> None:
-    """Answer PROMPT, or continue it where the model knows no chat, streaming to stdout."""
+    """Answer PROMPT, or continue it where the model knows no chat, streaming to stdout.
+
+    A model that transcribes takes a WAV file as PROMPT and prints what it says.
+    """
     from .session import load
-    from .tasks.chat import asked
 
     with load(bundle, threads=threads) as session:
+        if session.hears:
+            click.echo(session.transcribe(prompt).text)
+            return
         pieces = session.generate(
-            prompt if raw else asked(session.bundle.path, prompt, system),
+            prompt if raw else session.question(prompt, system),
             max_tokens=max_tokens,
             temperature=temperature,
             top_k=top_k,

@@ -20,7 +20,7 @@ from .engines.registry import engine_for
 from .statistics.flusher import Flusher
 from .statistics.recorder import Observation, Recorder, Snapshot
 from .statistics.spool import Spool
-from .tasks.chat import Message
+from .tasks.chat import Message, asked
 from .tasks.classification import TextClassifier
 from .tasks.ctc import CtcTranscriber
 from .tasks.embedding import Embedder
@@ -174,6 +174,11 @@ class Session:
         )
 
     @property
+    def hears(self) -> bool:
+        """Whether it transcribes speech."""
+        return isinstance(self._task, (Transcriber, CtcTranscriber))
+
+    @property
     def generator(self) -> Generator:
         """The task that continues texts; UsageError where the bundle is for something else."""
         return self._as(Generator, "it does not generate texts")
@@ -246,6 +251,17 @@ class Session:
             return result, items, tokens
 
         return self._recorded(counted)
+
+    def question(self, prompt: str, system: str | None = None) -> str | list[Message]:
+        """Return a user's prompt as messages where the model chats, else as it is.
+
+        Raises UsageError where nothing holds `system`.
+        """
+        if isinstance(self._task, Generator):
+            return asked(self.bundle.path, prompt, system)
+        if system is not None:
+            raise UsageError("This model does not chat", why="so nothing holds --system")
+        return prompt
 
     def _streamed(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         """One request, from its first token asked for to its last; what nobody reads on ends it."""

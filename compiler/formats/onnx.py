@@ -55,12 +55,12 @@ class Exporter:
 _EXPORTER = Exporter(f"{_WORKER}:export", 3)
 _SEQUENCES = Exporter(
     "edgeward.compiler.formats.onnx_sequences:export",
-    1,
+    2,
     graph="decoder_with_past_model",
     parts={"encoder": "encoder_model"},
 )
 EXPORTERS = {
-    "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 2, tunes=True),
+    "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 3, tunes=True),
     "text2text-generation": _SEQUENCES,
     "automatic-speech-recognition": _SEQUENCES,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeward.errors import StageError
+from edgeward.runtimes.proof.bisect_words import SCOPES
 
 INLINE_LIMIT_BYTES = 1_800_000_000
 
@@ -30,9 +31,15 @@ def save(program: Any, path: Path) -> None:
 
 
 def forget_origins(program: Any) -> None:
-    """Drop the tracer's stack traces: megabytes, and the paths of the machine that made it."""
+    """Drop the tracer's stack traces: megabytes, and the paths of the machine that made it.
+
+    The modules that a node belongs to stay: a bisection names layers by them.
+    """
     for value in _parts(program.graph):
+        scopes = value.metadata_props.get(SCOPES)
         value.metadata_props.clear()
+        if scopes is not None:
+            value.metadata_props[SCOPES] = scopes
 
 
 def check(path: Path) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgeward.compiler.modalities.base import Axes, open_modality
 from edgeward.compiler.reference_model import load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
-from edgeward.errors import StageError
+from edgeward.errors import StageError, UnsupportedError
 
 from .onnx_assets import copy_assets
+from .onnx_passes.graph import Graph
 from .onnx_program import save, signature
 
 _SAMPLES = "samples.safetensors"
@@ -131,11 +133,32 @@ def round_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str,
 def _each_graph(
     context: StageContext, change: Callable[..., dict[str, Any]], **settings: Any
 ) -> dict[str, Any]:
-    """Change every graph of the model; what is counted of them is added up."""
+    """Change every graph of the model; what is counted of them is added up.
+
+    One that has nothing to change stays as it is beside one that has.
+    """
     total: Counter[str] = Counter()
-    for source in sorted(context.inputs["model"].glob("*.onnx")):
-        total.update(change(source, context.out / source.name, **settings))
+    refused: list[UnsupportedError] = []
+    sources = sorted(context.inputs["model"].glob("*.onnx"))
+    for source in sources:
+        done = _changed(source, context.out / source.name, change, settings)
+        if isinstance(done, UnsupportedError):
+            refused.append(done)
+        else:
+            total.update(done)
+    if len(refused) == len(sources):
+        raise refused[0]
     return dict(total)
+
+
+def _changed(
+    source: Path, target: Path, change: Callable[..., dict[str, Any]], settings: Mapping[str, Any]
+) -> dict[str, Any] | UnsupportedError:
+    try:
+        return change(source, target, **settings)
+    except UnsupportedError as error:
+        Graph(source).save(target)
+        return error
 
 
 def _sizes(done: Mapping[str, int]) -> str:

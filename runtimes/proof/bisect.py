@@ -10,6 +10,7 @@ from edgeward.runtimes.bundle.read import Bundle
 from edgeward.runtimes.engines.base import Tensor
 
 from .bisect_onnx import bisect
+from .bisect_sequences import bisect_sequences
 from .bisect_words import Bisection
 from .registry import proof_for
 
@@ -34,6 +35,8 @@ def bisect_bundles(artifact: Bundle, original: Bundle, *, threads: int = 1) -> B
             "The bundles are not of one model",
             why=f"{mine.source.id} for {mine.task}, {other.source.id} for {other.task}",
         )
+    if mine.parts:
+        return bisect_sequences(artifact, original, threads=threads)
     case = proof_for(mine.task).sample(artifact.path)
     inputs = {spec.name: case.get(spec.name, _nothing(spec)) for spec in mine.inputs}
     return bisect(original.entry, artifact.entry, inputs, threads=threads)

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-_SCOPES = "pkg.torch.onnx.name_scopes"
+SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def scope_of(node: Any) -> tuple[str, ...]:
     Source: the `pkg.torch.onnx.name_scopes` metadata that `torch.onnx.export` writes.
     """
     for item in node.metadata_props:
-        if item.key == _SCOPES:
+        if item.key == SCOPES:
             try:
                 return tuple(str(part) for part in ast.literal_eval(item.value))
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -128,7 +128,7 @@ def request(session: Session, cases: Sequence[SequenceCase]) -> Callable[[], obj
 
 
 def sample(folder: Path) -> Mapping[str, Tensor]:
-    """Return the decoder's first tokens of the middle case; what the encoder gives is left out."""
+    """Return the decoder's tokens of the middle case; what the encoder gives is left out."""
     case = typical(read_cases(folder))
     return {"input_ids": np.array([case.written.ids], np.int64)}
 

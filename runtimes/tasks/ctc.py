@@ -33,7 +33,7 @@ class CtcTranscriber:
         stated = settings.get("sampling_rate", _RATE)
         self.rate = stated if type(stated) is int and 1000 <= stated <= 768_000 else _RATE
         self._normalises = settings.get("do_normalize", True) is not False
-        self._letters = CtcLetters(folder)
+        self._folder = folder
 
     def __call__(
         self,
@@ -46,6 +46,7 @@ class CtcTranscriber:
         """Return the transcript and how many tokens it has; it knows one language."""
         if language is not None or translate:
             raise UsageError("This model writes what it hears, in the language that it knows")
+        letters = CtcLetters(self._folder)
         samples = read_sound(sound, rate, self.rate)
         parts, written = [], 0
         for start, end in windows(samples, self.rate, _SECONDS):
@@ -53,8 +54,8 @@ class CtcTranscriber:
             scores = np.asarray(logits, np.float32)[0]
             if not np.isfinite(scores).all():
                 raise EngineError("The model gave scores that are not finite")
-            ids = joined(scores.argmax(axis=-1), self._letters.blank)
-            parts.append(Part(self._letters.text(ids), start / self.rate, end / self.rate))
+            ids = joined(scores.argmax(axis=-1), letters.blank)
+            parts.append(Part(letters.text(ids), start / self.rate, end / self.rate))
             written += len(ids)
         whole = " ".join(part.text for part in parts if part.text)
         return Transcript(whole, tuple(parts)), written

@@ -53,6 +53,11 @@ class SequenceGraph:
 
     def read(self, inputs: Mapping[str, Tensor]) -> Target:
         """Run the encoder on its own inputs (rows first); return what is written behind them."""
+        cache = self.begun(inputs)
+        return Target(open_steps(self._engine, cache))
+
+    def begun(self, inputs: Mapping[str, Tensor]) -> Cache:
+        """Run the encoder and return what the decoder is given beside its first tokens."""
         given = {name: inputs[name] for name in self.encoder.inputs}
         states = self.encoder.run_prepared(given, [_present(name) for name in self._crossed])
         held = dict(zip(self._crossed, states, strict=True))
@@ -60,9 +65,7 @@ class SequenceGraph:
             held[SOURCE_MASK] = inputs["attention_mask"]
         # A layer's own keys have the shape of those that it looks back at, and no length yet.
         empty = [np.ascontiguousarray(states[0][:, :, :0])] * len(self._past)
-        present = [_present(name) for name in self._past]
-        steps = open_steps(self._engine, Cache(self._past, present, empty, held))
-        return Target(steps)
+        return Cache(self._past, [_present(name) for name in self._past], empty, held)
 
     def written(self, inputs: Mapping[str, Tensor], rules: WritingRules, tokens: int) -> list[int]:
         """Return up to `tokens` likeliest tokens behind the rules' prefix, an end the last."""

@@ -143,9 +143,9 @@ def _samples(body: bytes, kind: int, channels: int, rate: int, bits: int) -> Sam
 
 
 def _checked(values: Floats, rate: int) -> Samples:
-    mono: Floats = values.reshape(len(values), -1).mean(axis=1, dtype=np.float32)
-    if not len(mono) or len(mono) > rate * MAX_SECONDS:
+    if not values.size or len(values) > rate * MAX_SECONDS:
         raise UsageError(f"A sound lasts up to {MAX_SECONDS // 3600} hours, and is not empty")
+    mono: Floats = values.reshape(len(values), -1).mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise UsageError("The sound holds values that are not finite")
     return Samples(mono, rate)

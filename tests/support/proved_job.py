@@ -33,6 +33,8 @@ PERFECT = {
     "eval_cosine_mean": 1.0,
     "eval_cosine_min": 1.0,
     "eval_rank_agreement": 1.0,
+    "eval_wer": 0.0,
+    "features_difference": 0.0,
     "eval_top1_agreement": 1.0,
     "untraced_relative_difference": 0.0,
 }

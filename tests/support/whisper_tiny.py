@@ -1,4 +1,4 @@
-"""Whisper tiny.en as a plain model folder, from the registry package that carries it for CTranslate2.
+"""Whisper tiny.en as a plain model folder, from the registry package that has it for CTranslate2.
 
 The package's weights are float16: written in float32 they are the original that everything is held
 against.
