@@ -34,7 +34,7 @@ def prove(job: Job, texts: ProofTexts, stages: Stages) -> Proved:
     bounds = tolerances_of(job)
     bounded = (*bounds.golden, *bounds.compile_only)
     checks = tuple(bound.check(float(str(metrics[bound.metric]))) for bound in bounded)
-    options = module.engine_options(job)
+    options = {**module.engine_options(job), **artifact.options}
     return Proved(job, artifact, options, reference, verify, benchmark, checks)
 
 

@@ -58,7 +58,7 @@ def genai(model: Path, out: Path, precision: str) -> Built:
     return _built(out, [*command, "-p", precision, "-e", "cpu", "-c", out / "cache"])
 
 
-def optimum(model: Path, out: Path) -> Built:
+def optimum(model: Path, out: Path, task: str = "text-generation-with-past") -> Built:
     """Export with optimum-onnx; its transformers reads another form of the configuration."""
     readable = out.parent / f"{out.name}-source"
     shutil.copytree(model, readable)
@@ -70,8 +70,18 @@ def optimum(model: Path, out: Path) -> Built:
     config["torch_dtype"] = config.pop("dtype", "float32")
     path.write_text(json.dumps(config))
     tool = room("optimum").parent / "optimum-cli"
-    task = ["--task", "text-generation-with-past"]
-    return _built(out, [tool, "export", "onnx", "--model", readable, *task, out])
+    return _built(out, [tool, "export", "onnx", "--model", readable, "--task", task, out])
+
+
+def optimised(exported: Path, out: Path) -> Built | None:
+    """Optimise an export of optimum-onnx with its O3; None where it does not know the model."""
+    tool = room("optimum").parent / "optimum-cli"
+    command = [tool, "onnxruntime", "optimize", "--onnx_model", exported, "-O3", "-o", out]
+    try:
+        return _built(out, command)
+    except SystemExit as refused:
+        print(f"not optimised: {refused}", file=sys.stderr)
+        return None
 
 
 def _built(out: Path, command: list[object]) -> Built:

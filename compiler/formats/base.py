@@ -32,7 +32,7 @@ class Artifact:
 
     `results` are what its stages left, by `stages`, their names; the first holds the `assets`.
     `parts` are the model's other graphs: the stage left `ROLE.onnx` beside the model, and the value
-    is its place in the bundle.
+    is its place in the bundle. `options` are what the recipe says of this artifact alone.
     """
 
     model: StageInput
@@ -41,6 +41,7 @@ class Artifact:
     results: tuple[StageResult, ...]
     stages: tuple[str, ...]
     parts: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
     @property
     def calibration_sha256(self) -> str | None:

@@ -98,7 +98,7 @@ def toolchain() -> str:
 
 
 def build(job: Job, stages: Stages) -> Artifact:
-    """Export, then quantise where the recipe asks for it."""
+    """Export, optimise, then quantise where the recipe asks for it."""
     wanted = PASSES.get(job.recipe.precision)
     if wanted is not None and wanted.calibrated and task_spec(job.source.task).generates:
         raise UnsupportedError(
@@ -106,21 +106,26 @@ def build(job: Job, stages: Stages) -> Artifact:
             why="calibration would need what its cache holds",
             next="edgeward compile … --precision int8-dynamic",
         )
+    exporter = EXPORTERS.get(job.source.task, _EXPORTER)
     done = {"export": stages.run(_export(job))}
+    if not exporter.tunes:
+        done["optimise"] = stages.run(_optimise(job, done["export"]))
+    model = list(done.values())[-1]
+    fused = not exporter.tunes and bool(model.data["fused_attentions"])
     if wanted is not None:
-        inputs = {"model": done["export"]}
+        inputs = {"model": model}
         if wanted.calibrated:
             inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
-        done["quantise"] = stages.run(_quantise(job, wanted, inputs))
-    exporter = EXPORTERS.get(job.source.task, _EXPORTER)
+        model = done["quantise"] = stages.run(_quantise(job, wanted, inputs))
     suffix = wanted.suffix if wanted is not None else ""
     return Artifact(
-        model=done["quantise" if wanted is not None else "export"].as_input("model.onnx"),
+        model=model.as_input("model.onnx"),
         name=_place(exporter.graph, suffix),
         engine_toolchain=_engine_toolchain(job.profile),
         results=tuple(done.values()),
         stages=tuple(done),
         parts={role: _place(graph, suffix) for role, graph in exporter.parts.items()},
+        options={"portable": False} if fused else {},
     )
 
 
@@ -140,7 +145,7 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
 
 
 def _is_tuned(job: Job) -> bool:
-    """Whether its graph is fused for ONNX Runtime's processor provider, batch one."""
+    """Whether its exporter fuses it for ONNX Runtime's processor provider, batch one."""
     exporter = EXPORTERS.get(job.source.task, _EXPORTER)
     wanted = PASSES.get(job.recipe.precision)
     providers = _engine(job.profile).providers_for(job.recipe.precision)
@@ -165,6 +170,28 @@ def _export(job: Job) -> StageSpec:
         },
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 6 + (1 << 30),
+    )
+
+
+def _optimise(job: Job, export: StageResult) -> StageSpec:
+    """Fused attention is for ONNX Runtime's processor provider, in float or beside int8.
+
+    Between QDQ pairs ONNX Runtime multiplies rows as a float Gemm, so static int8 has none.
+    """
+    providers = tuple(_engine(job.profile).providers_for(job.recipe.precision))
+    processor = providers == (_PROCESSOR,)
+    return StageSpec(
+        name="optimise",
+        call="edgeward.compiler.formats.onnx_optimise:optimise",
+        version=3,
+        inputs={"model": export.as_input()},
+        params={
+            "rows": job.recipe.precision != "int8-static",
+            "sums": processor,
+            "fuse": processor and not job.portable and job.recipe.precision != "fp16",
+        },
+        toolchain=toolchain(),
+        estimate_bytes=job.source.weight_bytes * 3 + (1 << 29),
     )
 
 

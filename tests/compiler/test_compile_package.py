@@ -56,7 +56,7 @@ def test_the_golden_cases_are_the_references(place: Path) -> None:
 def test_a_quantised_model_has_the_ecosystems_name_and_its_own_weights(place: Path) -> None:
     bundle, _ = packaged(place, job(precision="int8-dynamic"))
     assert bundle.manifest.entry == "onnx/model_quantized.onnx"
-    assert [stage.name for stage in bundle.manifest.stages][:2] == ["export", "quantise"]
+    assert [stage.name for stage in bundle.manifest.stages][1:3] == ["optimise", "quantise"]
     assert bundle.manifest.recipe.granularity == "per-channel"
 
 
@@ -75,6 +75,7 @@ def test_the_manifest_tells_source_target_recipe_tools_and_stages(place: Path) -
     assert "leftpad" not in manifest.tools
     assert [stage.name for stage in manifest.stages] == [
         "export",
+        "optimise",
         "reference",
         "verify",
         "benchmark",

@@ -90,18 +90,33 @@ def test_precisions_and_targets_share_one_export(tmp_path: Path) -> None:
     plain = stages(tmp_path, precision="fp32")
     quantised = stages(tmp_path, precision="int8-dynamic")
     jetson = stages(tmp_path, precision="fp32", target="jetson-orin-nano")
-    assert [spec.name for spec in plain] == ["export"]
-    assert [spec.name for spec in quantised] == ["export", "quantise"]
+    assert [spec.name for spec in plain] == ["export", "optimise"]
+    assert [spec.name for spec in quantised] == ["export", "optimise", "quantise"]
+    assert plain[1].params == quantised[1].params
+    assert plain[1].params != jetson[1].params
     keys = {stage_key(specs[0], "t") for specs in (plain, quantised, jetson)}
     assert len(keys) == 1
     other = stages(tmp_path, precision="fp32", digest="another")
     assert stage_key(other[0], "t") not in keys
 
 
-def test_the_quantiser_reads_the_export(tmp_path: Path) -> None:
-    _, quantise = stages(tmp_path, precision="int8-dynamic")
+def test_each_stage_reads_the_one_before(tmp_path: Path) -> None:
+    _, optimise, quantise = stages(tmp_path, precision="int8-dynamic")
+    assert optimise.inputs["model"].path.name == "1-export"
     assert quantise.call.endswith(":quantise")
-    assert quantise.inputs["model"].path.name == "1-export"
+    assert quantise.inputs["model"].path.name == "2-optimise"
+
+
+def test_attention_is_fused_for_the_processor_alone(tmp_path: Path) -> None:
+    fused = stages(tmp_path, precision="fp32")[1].params
+    assert fused == {"rows": True, "sums": True, "fuse": True}
+    assert not stages(tmp_path, precision="fp16")[1].params["fuse"]
+    assert not stages(tmp_path, precision="int8-static")[1].params["rows"]
+    elsewhere = stages(tmp_path, precision="fp16", target="jetson-orin-nano")[1].params
+    assert elsewhere == {"rows": True, "sums": False, "fuse": False}
+    recorded = RecordedStages(tmp_path / "portable")
+    onnx.build(replace(job(), portable=True), recorded)
+    assert not recorded.specs[1].params["fuse"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -126,7 +126,7 @@ class Graph:
         """Write it without what nothing reads; weights lie beside it where they are too many."""
         import onnx
 
-        self._drop_unread()
+        self.drop_unread()
         alive = {o for node in self.proto.node for o in node.output}
         infos = [info for info in self.proto.value_info if info.name in alive]
         del self.proto.value_info[:]
@@ -139,7 +139,7 @@ class Graph:
             return
         onnx.save(self.model, target)
 
-    def _drop_unread(self) -> None:
+    def drop_unread(self) -> None:
         wanted = {o.name for o in self.proto.output} | self.captured
         kept = []
         for node in reversed(self.proto.node):
