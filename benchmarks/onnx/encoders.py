@@ -11,8 +11,6 @@ Of a model that transcribes the encoder is timed; ours gives the decoder's keys 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import tempfile
 import time
@@ -180,7 +178,7 @@ def compared(model: Path, target: str, out: Path) -> None:
     for child in children.values():
         child.close()
     shown = [f"{length} tokens" for length in LENGTHS] if texts else ["one input"]
-    print(f"\n{model.name}, speed over edgeward fp32, {probe().hardware.title}, one thread")
+    print(f"\n{model.name}, speed over edgeward fp32")
     print(f"{'':20}{'MiB':>8}{'seconds':>9}{'peak MiB':>10}{'cosine':>9}  {'  '.join(shown)}")
     by_name = {graph.name: graph for graph in graphs}
     for name, found in speeds.items():
@@ -200,7 +198,8 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--target", default="x86-64-cpu")
     asked = parser.parse_args()
-    print(json.dumps({"onnxruntime": onnxruntime.__version__, "python": platform.python_version()}))
+    machine = probe()
+    print(f"{machine.cpu_model}, {machine.cores} cores; onnxruntime {onnxruntime.__version__}")
     for model in asked.models:
         with tempfile.TemporaryDirectory() as scratch:
             compared(model, asked.target, Path(scratch))

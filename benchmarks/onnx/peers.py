@@ -18,7 +18,8 @@ TORCH = "torch==2.13.0"
 ROOMS = {
     "genai": ("onnxruntime-genai==0.18.0", "onnxruntime==1.32.0", "transformers==5.23.0",
               "onnx==1.23.2", "onnx-ir==1.1.0"),
-    "optimum": ("optimum-onnx==0.1.0", "onnxruntime==1.32.0", "transformers==4.57.6"),
+    "optimum": ("optimum-onnx==0.1.0", "onnxruntime==1.32.0", "transformers==4.57.6",
+                "pillow==13.0.0"),
     "torch": ("transformers==5.23.0",),
 }  # fmt: skip
 
