@@ -27,6 +27,15 @@ from .tasks.embedding import Embedder
 from .tasks.fill_mask import Filled, MaskFiller
 from .tasks.generation import Generator
 from .tasks.labels import Classified
+from .tasks.picture_tasks import (
+    DepthEstimator,
+    Detected,
+    Detector,
+    PictureClassifier,
+    Segmented,
+    Segmenter,
+)
+from .tasks.pictures import Picture
 from .tasks.question_answering import Answer, Answerer
 from .tasks.registry import open_task
 from .tasks.sound import Sound
@@ -172,6 +181,30 @@ class Session:
         return self._counted(
             1, lambda: task(sound, rate=rate, language=language, translate=translate)
         )
+
+    def classify_image(self, picture: Picture, *, top_k: int | None = None) -> list[Classified]:
+        """Return a picture's classes with their scores, the best first.
+
+        `picture` is a file, an array of uint8 (height, width, 3) or a Pillow image. Raises
+        UsageError where it is none or the model does not classify pictures.
+        """
+        task = self._as(PictureClassifier, "it does not classify pictures")
+        return self._counted(1, lambda: (task(picture, top_k), 0))
+
+    def detect(self, picture: Picture, *, threshold: float = 0.5) -> list[Detected]:
+        """Return the objects in a picture, boxes in its pixels, the surest first."""
+        task = self._as(Detector, "it does not detect objects")
+        return self._counted(1, lambda: (task(picture, threshold), 0))
+
+    def segment(self, picture: Picture) -> Segmented:
+        """Return the class of each of the picture's pixels."""
+        task = self._as(Segmenter, "it does not segment pictures")
+        return self._counted(1, lambda: (task(picture), 0))
+
+    def depth(self, picture: Picture) -> NDArray[np.float32]:
+        """Return the depth of each of the picture's pixels, in the model's own unit."""
+        task = self._as(DepthEstimator, "it does not estimate depth")
+        return self._counted(1, lambda: (task(picture), 0))
 
     @property
     def hears(self) -> bool:

@@ -11,9 +11,13 @@ _HERE = "edgeward.runtimes.tasks"
 TASKS = {
     "automatic-speech-recognition": f"{_HERE}.speech:Transcriber",
     "ctc": f"{_HERE}.ctc:CtcTranscriber",
+    "depth-estimation": f"{_HERE}.picture_tasks:DepthEstimator",
     "feature-extraction": f"{_HERE}.embedding:Embedder",
     "fill-mask": f"{_HERE}.fill_mask:MaskFiller",
+    "image-classification": f"{_HERE}.picture_tasks:PictureClassifier",
+    "object-detection": f"{_HERE}.picture_tasks:Detector",
     "question-answering": f"{_HERE}.question_answering:Answerer",
+    "semantic-segmentation": f"{_HERE}.picture_tasks:Segmenter",
     "text2text-generation": f"{_HERE}.text_to_text:TextToText",
     "text-classification": f"{_HERE}.classification:TextClassifier",
     "text-generation": f"{_HERE}.generation:Generator",
