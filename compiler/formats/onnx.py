@@ -200,7 +200,7 @@ def _calibrate(job: Job) -> StageSpec:
     return StageSpec(
         name="calibrate",
         call=f"{_WORKER}:calibrate",
-        version=1,
+        version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={"task": source.task, "texts": list(job.calibration)},
         toolchain=toolchain(),

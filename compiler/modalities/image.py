@@ -16,6 +16,7 @@ _LARGEST_SIDE = 4096
 _GOLDEN = ("gradient", "checkers", "noise", "black", "white", "scene")
 _EVALUATED = 12
 _CALIBRATED = 32
+_LEVELS = (-1.9, -0.7, 0.0, 0.8, 1.9)
 
 
 class Image:
@@ -50,9 +51,15 @@ class Image:
         return self._scenes(100, _EVALUATED)
 
     def calibration(self, texts: Sequence[str]) -> list[Given]:
-        """Return other seeded scenes."""
+        """Return other seeded scenes, and plain pictures: what is even excites other channels."""
         del texts
-        return self._scenes(500, _CALIBRATED)
+        return [*self._scenes(500, _CALIBRATED), *map(self._plain, _LEVELS)]
+
+    def _plain(self, level: float) -> Given:
+        import torch
+
+        shape = (1, self._channels, *self._size)
+        return Given(f"plain {level}", {"pixel_values": torch.full(shape, level)})
 
     def _scenes(self, seed: int, number: int) -> list[Given]:
         return [
