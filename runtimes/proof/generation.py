@@ -6,7 +6,6 @@ log-probabilities: a few hundred kilobytes instead of the whole vocabulary at ev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward.errors import IntegrityError, UsageError
 from edgeward.runtimes.engines.base import Tensor
 from edgeward.runtimes.session import Session
 from edgeward.runtimes.tasks.chat import Message, check_messages
 
-from .files import CASES_NAME, MAX_CASES_BYTES, REFERENCE_NAME
+from .case_files import Tensors, read_listed, write_listed
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -241,37 +239,15 @@ def count(cases: Sequence[GenerationCase]) -> int:
 
 def write_cases(folder: Path, cases: Sequence[GenerationCase]) -> None:
     """Write both files below `folder`, under the names that a bundle gives them."""
-    from safetensors.numpy import save_file
-
-    (folder / CASES_NAME).parent.mkdir(parents=True, exist_ok=True)
-    listed = [stated_case(case) for case in cases]
-    text = json.dumps({"version": 1, "cases": listed}, ensure_ascii=False)
-    (folder / CASES_NAME).write_text(text + "\n", encoding="utf-8")
-    tensors: dict[str, NDArray[Any]] = {}
+    tensors: Tensors = {}
     for number, case in enumerate(cases):
         tensors |= case_tensors(case, number)
-    save_file(tensors, folder / REFERENCE_NAME)
+    write_listed(folder, [stated_case(case) for case in cases], tensors)
 
 
 def read_cases(folder: Path) -> tuple[GenerationCase, ...]:
     """Read both files; IntegrityError where they are damaged or do not belong together."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        with (folder / CASES_NAME).open("rb") as file:
-            listed = json.loads(file.read(MAX_CASES_BYTES))["cases"]
-        tensors = load_file(folder / REFERENCE_NAME)
-        cases = tuple(read_case(stated, tensors, number) for number, stated in enumerate(listed))
-        if not cases:
-            raise ValueError("there are none")
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
-        SafetensorError,
-        UsageError,
-    ) as error:
-        raise IntegrityError(f"The golden inputs of {folder} are damaged", why=str(error)) from None
-    return cases
+    return read_listed(folder, read_case)
 
 
 def stated_case(case: GenerationCase) -> dict[str, Any]:
@@ -285,7 +261,7 @@ def stated_case(case: GenerationCase) -> dict[str, Any]:
     }
 
 
-def case_tensors(case: GenerationCase, number: int) -> dict[str, NDArray[Any]]:
+def case_tensors(case: GenerationCase, number: int) -> Tensors:
     """Return the tensors of the case of that number."""
     return {
         f"{number}.ids": np.ascontiguousarray(case.top_ids),
@@ -293,7 +269,7 @@ def case_tensors(case: GenerationCase, number: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def read_case(stated: Any, tensors: dict[str, NDArray[Any]], number: int) -> GenerationCase:
+def read_case(stated: Any, tensors: Tensors, number: int) -> GenerationCase:
     """Return the case of that number; ValueError, KeyError or TypeError where it is damaged."""
     top_ids, shares = tensors[f"{number}.ids"], tensors[f"{number}.shares"]
     ids, greedy = _tokens(stated["ids"]), _tokens(stated["greedy"])

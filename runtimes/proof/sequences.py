@@ -6,7 +6,6 @@ covers the tokenizer and the log-mel frames of the device too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward.errors import IntegrityError, UsageError
 from edgeward.runtimes.engines.base import Tensor
 from edgeward.runtimes.session import Session
 from edgeward.runtimes.tasks.speech import Transcriber
 from edgeward.runtimes.tasks.text_to_text import TextToText
 from edgeward.runtimes.tasks.writing_rules import WritingRules
 
-from .files import CASES_NAME, MAX_CASES_BYTES, REFERENCE_NAME
+from .case_files import Tensors, read_listed, write_listed
 from .generation import (
     TYPICAL_TOKENS,
     Floats,
@@ -60,11 +58,6 @@ class SequenceCase:
     def samples(self) -> Floats:
         """The sound as float32 between -1 and 1."""
         return np.asarray(np.asarray(self.sound) / _SCALE, np.float32)
-
-    @property
-    def speaks(self) -> bool:
-        """Whether words were heard, or a text was written."""
-        return bool(self.text.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +139,7 @@ def count(cases: Sequence[SequenceCase]) -> int:
 
 def write_cases(folder: Path, cases: Sequence[SequenceCase]) -> None:
     """Write both files below `folder`, under the names that a bundle gives them."""
-    from safetensors.numpy import save_file
-
-    (folder / CASES_NAME).parent.mkdir(parents=True, exist_ok=True)
-    listed = [
+    stated = [
         {
             **stated_case(case.written),
             "prefix": case.prefix,
@@ -158,39 +148,21 @@ def write_cases(folder: Path, cases: Sequence[SequenceCase]) -> None:
         }
         for case in cases
     ]
-    text = json.dumps({"version": 1, "cases": listed}, ensure_ascii=False)
-    (folder / CASES_NAME).write_text(text + "\n", encoding="utf-8")
-    tensors: dict[str, NDArray[Any]] = {}
+    tensors: Tensors = {}
     for number, case in enumerate(cases):
         tensors |= case_tensors(case.written, number)
         for name, value in (("sound", case.sound), ("frames", case.frames)):
             if value is not None:
                 tensors[f"{number}.{name}"] = np.ascontiguousarray(value)
-    save_file(tensors, folder / REFERENCE_NAME)
+    write_listed(folder, stated, tensors)
 
 
 def read_cases(folder: Path) -> tuple[SequenceCase, ...]:
     """Read both files; IntegrityError where they are damaged or do not belong together."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        with (folder / CASES_NAME).open("rb") as file:
-            listed = json.loads(file.read(MAX_CASES_BYTES))["cases"]
-        tensors = load_file(folder / REFERENCE_NAME)
-        cases = tuple(_case(stated, tensors, number) for number, stated in enumerate(listed))
-        if not cases:
-            raise ValueError("there are none")
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
-        SafetensorError,
-        UsageError,
-    ) as error:
-        raise IntegrityError(f"The golden inputs of {folder} are damaged", why=str(error)) from None
-    return cases
+    return read_listed(folder, _case)
 
 
-def _case(stated: Any, tensors: dict[str, NDArray[Any]], number: int) -> SequenceCase:
+def _case(stated: Any, tensors: Tensors, number: int) -> SequenceCase:
     written, prefix, text = read_case(stated, tensors, number), stated["prefix"], stated["text"]
     source = tuple(stated["source_ids"])
     sound, frames = tensors.get(f"{number}.sound"), tensors.get(f"{number}.frames")
