@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward.runtimes.tasks.sound import read_wav
+from edgeward.runtimes.tasks.sound import read_sound
 from edgeward.runtimes.tasks.text_to_text import reading_limit
 from edgeward.runtimes.tasks.tokens import token_limit
 
@@ -160,11 +160,13 @@ class Sounds:
         return found
 
     def _speech(self) -> list[Given]:
-        """The packaged speech, at the rate that the packaged files have."""
+        """The packaged speech, at the model's rate."""
         folder = files("edgeward.compiler") / "data" / "speech"
         names = sorted(one.name for one in folder.iterdir() if one.name.endswith(".wav"))
         return [
-            self._given(name.removesuffix(".wav"), _whole(read_wav(Path(str(folder / name)))[0]))
+            self._given(
+                name.removesuffix(".wav"), _whole(read_sound(str(folder / name), None, self._rate))
+            )
             for name in names
         ]
 
