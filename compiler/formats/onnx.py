@@ -52,7 +52,7 @@ class Exporter:
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
-_EXPORTER = Exporter(f"{_WORKER}:export", 3)
+_EXPORTER = Exporter(f"{_WORKER}:export", 4)
 _SEQUENCES = Exporter(
     "edgeward.compiler.formats.onnx_sequences:export",
     2,

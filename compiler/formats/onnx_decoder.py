@@ -21,7 +21,7 @@ from edgeward.runtimes.tasks.cache_steps import SHARED_CACHE
 
 from .onnx_assets import copy_assets
 from .onnx_decoder_tuned import keep_logits, share_cache
-from .onnx_program import check, first_line, forget_origins, save, signature
+from .onnx_program import check, first_line, save, signature
 from .onnx_tied import tie_weights
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "position_ids")
@@ -66,7 +66,6 @@ def export_decoder(
     if tuned:
         share_cache(program)
         keep_logits(program)
-    forget_origins(program)
     save(program, target)
     if not tuned:
         check(target)

@@ -25,12 +25,13 @@ def save(program: Any, path: Path) -> None:
     """Write it; weights that protobuf cannot hold lie beside it in `NAME.data`."""
     import onnx_ir
 
+    _forget_origins(program)
     weights = sum(v.const_value.nbytes for v in program.graph.initializers.values())
     external = f"{path.name}.data" if weights > INLINE_LIMIT_BYTES else None
     onnx_ir.save(program, str(path), external_data=external)
 
 
-def forget_origins(program: Any) -> None:
+def _forget_origins(program: Any) -> None:
     """Drop the tracer's stack traces: megabytes, and the paths of the machine that made it.
 
     The modules that a node belongs to stay: a bisection names layers by them.

@@ -17,7 +17,7 @@ from edgeward.compiler.tasks import task_spec
 from edgeward.errors import UnsupportedError
 
 from .onnx_assets import copy_assets
-from .onnx_program import check, first_line, forget_origins, save, signature
+from .onnx_program import check, first_line, save, signature
 from .onnx_tied import tie_weights
 
 _SOURCE_MASK = "encoder_attention_mask"
@@ -39,7 +39,6 @@ def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     decoder = _decoder_program(model, given, params["opset"])
     nodes = {"encoder": len(encoder.graph), "decoder": len(decoder.graph)}
     for program, name in ((encoder, "encoder.onnx"), (decoder, "model.onnx")):
-        forget_origins(program)
         save(program, context.out / name)
         check(context.out / name)
     copy_assets(folder, context.out / "assets", params["files"], load_tokenizer(folder))

@@ -58,7 +58,7 @@ def cut_off(desk: Desk, number: int, ready: Callable[[int], bool]) -> str:
 
 def test_a_killed_compile_goes_on_where_it_stopped(done: Desk) -> None:
     assert done.made() == [BUNDLE]
-    assert names(done) == ["benchmark", "export", "reference", "verify"]
+    assert names(done) == ["benchmark", "export", "optimise", "reference", "verify"]
     assert open_bundle(done.build / BUNDLE).manifest.proof.verified == "engine"
     assert list((done.cache / "stages" / "drafts").iterdir()) == []
 

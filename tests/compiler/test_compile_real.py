@@ -89,6 +89,7 @@ def test_each_target_has_its_proved_bundles(both: tuple[Desk, Rows]) -> None:
         assert manifest.performance.measured["latency_p50_ms"] > 0
         assert all(stage.seconds > 0 for stage in manifest.stages)
         assert row["cosine"] > (0.99999 if row["precision"] == "fp32" else 0.98)
+        assert b"site-packages" not in open_bundle(row["path"]).entry.read_bytes()
     assert rows[1]["mib"] < rows[0]["mib"] / 3
 
 
@@ -159,7 +160,9 @@ def test_two_precisions_and_two_engines_share_export_and_reference(
     both: tuple[Desk, Rows],
 ) -> None:
     ran = sorted(record["name"] for record in both[0].records())
-    assert ran == sorted(["export", "quantise", "reference", *["verify", "benchmark"] * 4])
+    shared, each = ["export", "quantise", "reference"], ["verify", "benchmark"] * 4
+    # The Jetson's fp32 runs on CUDA, where attention is not fused: a graph of its own.
+    assert ran == sorted([*shared, *["optimise"] * 2, *each])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-dynamic"])
@@ -189,7 +192,7 @@ def perturb(desk: Desk, noise: float) -> None:
     generator = np.random.default_rng(0)
     for record in desk.records():
         path = record["path"].parent / "out" / "model.onnx"
-        if record["name"] == "export":
+        if record["name"] == "optimise":
             model = onnx.load(path)
             for tensor in model.graph.initializer:
                 values = onnx.numpy_helper.to_array(tensor)

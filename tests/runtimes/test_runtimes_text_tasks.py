@@ -182,5 +182,5 @@ def test_scores_are_shares_whatever_the_logits(values: list[float]) -> None:
 
 
 def test_a_task_without_a_class_of_its_own_opens_nothing(folder: Path) -> None:
-    assert open_task("depth-estimation", folder, LookUp({"logits": [[1]]})) is None
+    assert open_task("image-feature-extraction", folder, LookUp({"logits": [[1]]})) is None
     assert "feature-extraction" in TASKS
