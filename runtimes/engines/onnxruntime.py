@@ -15,6 +15,7 @@ from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
+from .huge_pages import huge_pages
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 _ERRORS_ONLY = 3
@@ -35,7 +36,8 @@ class OnnxRuntimeSession:
             settings.inter_op_num_threads = 1
         providers = _available(module, options.providers or DEFAULT_PROVIDERS)
         try:
-            self.native = module.InferenceSession(str(path), settings, providers=providers)
+            with huge_pages():
+                self.native = module.InferenceSession(str(path), settings, providers=providers)
         except Exception as error:
             raise EngineError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name}",

@@ -5,6 +5,7 @@ In ONNX Runtime the cache never becomes a numpy array: what one step gives is bo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,7 +29,10 @@ class Steps(Protocol):
     """Runs tokens after those that it has seen."""
 
     def run(self, inputs: Mapping[str, Tensor]) -> Floats:
-        """Run the text inputs and keep the cache: logits (rows, sequence, vocabulary)."""
+        """Run the text inputs and keep the cache: logits (rows, sequence, vocabulary).
+
+        Those of a single token are overwritten by the next run.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class _SharedSteps:
         self._names = list(zip(cache.past, cache.present, strict=True))
         self._buffers = list(cache.empty)
         self._binding = native.io_binding()
+        self._one_token: tuple[Floats, Any] | None = None
         for name, array in cache.held.items():
             self._binding.bind_cpu_input(name, array)
 
@@ -110,28 +115,53 @@ class _SharedSteps:
         self._make_room(np.shape(inputs["attention_mask"])[1])
         for name, array in inputs.items():
             self._binding.bind_cpu_input(name, array)
+        if self._one_token is not None and np.shape(inputs["input_ids"])[1] == 1:
+            logits, value = self._one_token
+            self._binding.bind_ortvalue_output(LOGITS, value)
+            _run_bound(self._native, self._binding)
+            return logits
         self._binding.bind_output(LOGITS, self._device)
         _run_bound(self._native, self._binding)
-        return np.asarray(self._binding.get_outputs()[-1].numpy(), np.float32)
+        found = self._binding.get_outputs()[-1].numpy()
+        self._keep_room(found)
+        return np.asarray(found, np.float32)
+
+    def _keep_room(self, logits: Tensor) -> None:
+        """A step's logits have one place from now on: fetching them anew costs a page fault each.
+
+        Their shape is told by those of other tokens.
+        """
+        if self._one_token is None and logits.dtype == np.float32:
+            room = np.zeros((len(logits), 1, logits.shape[2]), np.float32)
+            self._one_token = room, self._value(room)
 
     def _make_room(self, tokens: int) -> None:
-        """Buffers at least double, so that a long text is copied a few times only."""
-        from onnxruntime import OrtValue
+        """Buffers at least double, so that a long text is copied a few times only.
 
+        All are one block, as large ones are given huge pages.
+        """
         held = self._buffers[0].shape[2]
         if tokens <= held:
             return
         room = -max(tokens, 2 * held) // _CAPACITY_STEP * -_CAPACITY_STEP
-        grown = []
-        for buffer, (past, present) in zip(self._buffers, self._names, strict=True):
-            rows, heads, _, width = buffer.shape
-            larger = np.zeros((rows, heads, room, width), buffer.dtype)
+        shapes = [(*buffer.shape[:2], room, buffer.shape[3]) for buffer in self._buffers]
+        sizes = [math.prod(shape) for shape in shapes]
+        block = np.zeros(sum(sizes), self._buffers[0].dtype)
+        parts = np.split(block, np.cumsum(sizes)[:-1])
+        grown = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        for buffer, larger, (past, present) in zip(
+            self._buffers, grown, self._names, strict=True
+        ):
             larger[:, :, :held] = buffer
-            value = OrtValue.ortvalue_from_numpy(larger, self._device, 0)
+            value = self._value(larger)
             self._binding.bind_ortvalue_input(past, value)
             self._binding.bind_ortvalue_output(present, value)
-            grown.append(larger)
         self._buffers = grown
+
+    def _value(self, array: Tensor) -> Any:
+        from onnxruntime import OrtValue
+
+        return OrtValue.ortvalue_from_numpy(array, self._device, 0)
 
 
 class _ArraySteps:
