@@ -60,7 +60,7 @@ _SEQUENCES = Exporter(
     parts={"encoder": "encoder_model"},
 )
 EXPORTERS = {
-    "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 3, tunes=True),
+    "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 4, tunes=True),
     "text2text-generation": _SEQUENCES,
     "automatic-speech-recognition": _SEQUENCES,
 }

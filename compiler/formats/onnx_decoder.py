@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from edgeward.runtimes.tasks.cache_steps import SHARED_CACHE
 
 from .onnx_assets import copy_assets
 from .onnx_decoder_tuned import keep_logits, share_cache
+from .onnx_passes.causal import leave_causal_masks
+from .onnx_passes.graph import Graph
 from .onnx_program import check, first_line, save, signature
 from .onnx_tied import tie_weights
 
@@ -54,7 +57,7 @@ def export_decoder(
 
     The portable graph passes onnx.checker and takes any batch, sequence and past, padded on the
     left. The tuned one holds ONNX Runtime's fused operators for the processor, one sequence at a
-    time. Sliding windows keep their whole past: the mask alone cuts it.
+    time, without padding. Sliding windows keep their whole past: the mask alone cuts it.
 
     Raises UnsupportedError where the model keeps other state than keys and values, StageError
     where the graph is not valid.
@@ -67,9 +70,14 @@ def export_decoder(
         share_cache(program)
         keep_logits(program)
     save(program, target)
-    if not tuned:
+    described = _described(program, model, opset, tuned)
+    if tuned:
+        graph = Graph(target)
+        described["lean"] = asdict(leave_causal_masks(graph))
+        graph.save(target)
+    else:
         check(target)
-    return _described(program, model, opset, tuned)
+    return described
 
 
 def _trace(model: Any, tokenizer: Any, opset: int, tuned: bool) -> Any:

@@ -149,9 +149,7 @@ class _SharedSteps:
         block = np.zeros(sum(sizes), self._buffers[0].dtype)
         parts = np.split(block, np.cumsum(sizes)[:-1])
         grown = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        for buffer, larger, (past, present) in zip(
-            self._buffers, grown, self._names, strict=True
-        ):
+        for buffer, larger, (past, present) in zip(self._buffers, grown, self._names, strict=True):
             larger[:, :, :held] = buffer
             value = self._value(larger)
             self._binding.bind_ortvalue_input(past, value)

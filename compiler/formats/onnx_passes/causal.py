@@ -99,9 +99,12 @@ class _Masks:
 
     def _is_no_length(self, name: str) -> bool:
         array = self.graph.array(name)
-        if array is None or array.dtype.kind not in "iu":
+        if array is None or array.dtype.kind not in "iuf":
             return True
-        sizes = np.abs(array.astype(np.float64))
+        values = array.astype(np.float64)
+        if array.dtype.kind == "f":
+            values = values[values > _HIDDEN]
+        sizes = np.abs(values)
         return bool(((sizes < _SHOWN) | (sizes >= _ENDLESS)).all())
 
     def _cone(self, name: str) -> tuple[set[str], set[str]]:
@@ -193,9 +196,8 @@ def _drop_reshapes(graph: Graph) -> int:
             continue
         source = _before_reshapes(graph, node)
         node.input[0] = source
-        if source in widths and list(shape) in ([1, -1, widths[source]], [-1, 1, widths[source]]):
-            if list(shape)[0] == 1:
-                instead[node.output[0]] = source
+        if source in widths and list(shape) == [1, -1, widths[source]]:
+            instead[node.output[0]] = source
     _skip(graph, instead)
     graph.drop_unread()
     return len(instead)
