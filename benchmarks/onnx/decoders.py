@@ -1,11 +1,11 @@
 """A text generator as ONNX beside its peers: prefill, decode, size, accuracy, what compiling took.
 
-usage: python benchmarks/onnx/decoders.py MODEL [--target x86-64-cpu] [--compiled FOLDER]
+usage: python benchmarks/onnx/decoders.py MODEL [--target x86-64-cpu]
 
-Ours are compiled and proved as `edgeward compile` does it. Peers: optimum-onnx, onnxruntime-genai's
-builder (fp32 and int4) in its own runtime, torch eager and compiled. Each contestant is a child
-process with one thread; they are asked in turn (A B C B C A), and the figures are medians of the
-rounds' own ratios to our fp32. Accuracy is measured by running each graph on our evaluation
+Ours are compiled and proved as `edgeward compile` does it. Peers: optimum-onnx and its dynamic
+int8, onnxruntime-genai's builder (fp32 and int4) in its own runtime, torch eager and compiled.
+Each contestant is a child process with one thread; they are asked in turn (A B C B C A), and the
+figures are medians of the rounds' own ratios to our fp32. Accuracy is measured by running each graph on our evaluation
 passages against torch in float32: divergence in nats, share of equal likeliest tokens, perplexity.
 """
 
@@ -24,7 +24,8 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from peers import Built, genai, optimum, room
+from peers import Built, genai, optimum, quantised, room
+from rows import Row, print_rows
 
 from edgeward.compiler.child import clean_environment
 from edgeward.compiler.compile import CompileRequest, compile_model, stage_runner
@@ -38,7 +39,8 @@ from edgeward.runtimes.tasks.generation import Generator
 from edgeward.targets.probe import probe
 
 PREFILL, PASTS, STEPS, ROUNDS = 128, (128, 1024), 8, 5
-OURS = ("fp32", "int8-weights", "int4-weights")
+OURS = ("fp32", "int8-dynamic", "int8-weights", "int4-weights")
+ACCURACY = {"KL": "kl_mean", "top-1": "top1_agreement", "perplexity": "perplexity_ratio"}
 HERE = Path(__file__).parent / "contestants"
 IDS = [100 + (number * 37) % 9000 for number in range(1024)]
 
@@ -114,7 +116,8 @@ def _order(count: int, turn: int) -> list[int]:
 def accuracy(graph: Path, assets: Path, cases: Sequence[object]) -> dict[str, float]:
     """Run a graph on the evaluation passages."""
     generator = Generator(assets, open_model(graph, EngineOptions(threads=1)))
-    return generation_metrics(generator, [replace(case, greedy=()) for case in cases])
+    found = generation_metrics(generator, [replace(case, greedy=()) for case in cases])
+    return {name: found[metric] for name, metric in ACCURACY.items()}
 
 
 def with_known_width(graph: Path, like: Path) -> Path:
@@ -168,15 +171,21 @@ def peers(model: Path, out: Path) -> list[Contestant]:
         return Contestant(
             name,
             command,
-            built.folder / "model.onnx",
+            next(iter(sorted(built.folder.glob("model*.onnx")))),
             built.mebibytes,
             built.seconds,
             built.peak_mebibytes,
         )
 
     torch = [room("torch"), HERE / "torch_model.py", model]
+    plain = optimum(model, out / "optimum")
+    found = [of("optimum-onnx", "optimum_onnx.py", "optimum", plain)]
+    small = quantised(plain.folder, out / "optimum8")
+    if small is not None:
+        whole = replace(small, seconds=plain.seconds + small.seconds)
+        found.append(of("optimum-onnx int8", "optimum_onnx.py", "optimum", whole))
     return [
-        of("optimum-onnx fp32", "optimum_onnx.py", "optimum", optimum(model, out / "optimum")),
+        *found,
         of("genai fp32", "genai.py", "genai", genai(model, out / "genai32", "fp32")),
         of("genai int4", "genai.py", "genai", genai(model, out / "genai4", "int4")),
         Contestant("torch eager", [*torch, "eager"]),
@@ -184,46 +193,42 @@ def peers(model: Path, out: Path) -> list[Contestant]:
     ]
 
 
+def compared(model: Path, target: str, out: Path) -> list[Row]:
+    """Compile, build, ask in turn; return a row for each contestant."""
+    mine, exact, cases = ours(str(model), target, out / "ours")
+    contestants = [*mine, *peers(model, out)]
+    phases = measured(contestants)
+    rows = []
+    for which, one in enumerate(contestants):
+        speeds = {
+            name: statistics.median(row[0] / row[which] for row in rounds)
+            for name, rounds in phases.items()
+        }
+        row = Row(model.name, one.name, speeds)
+        if one.graph is not None:
+            stated = with_known_width(one.graph, exact.entry)
+            row = replace(
+                row,
+                mebibytes=one.mebibytes,
+                accuracy=accuracy(stated, exact.path, cases),
+                seconds=one.seconds,
+                peak_mebibytes=one.peak_mebibytes,
+            )
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
-    """Compile, build, ask in turn, print a table."""
+    """Compare one model."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("model")
+    parser.add_argument("model", type=Path)
     parser.add_argument("--target", default="x86-64-cpu")
     given = parser.parse_args()
     machine = probe()
     print(f"{machine.cpu_model}, {machine.cores} cores, {platform.machine()}; "
           f"onnxruntime {onnxruntime.__version__}, 1 thread")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        mine, exact, cases = ours(given.model, given.target, Path(folder) / "ours")
-        contestants = [*mine, *peers(Path(given.model), Path(folder))]
-        phases = measured(contestants)
-        for name, rounds in phases.items():
-            cells = [_cell(rounds, which) for which in range(len(contestants))]
-            print(f"{name}: {'; '.join(cells)}", file=sys.stderr, flush=True)
-        print("| | " + " | ".join([*phases, "MiB", "KL", "top-1", "perplexity", "made in s",
-                                   "peak MiB"]) + " |")  # fmt: skip
-        print("|---" * (len(phases) + 7) + "|")
-        for which, one in enumerate(contestants):
-            cells = [_cell(rounds, which) for rounds in phases.values()]
-            if one.graph is None:
-                cells += [""] * 6
-            else:
-                stated = with_known_width(one.graph, exact.entry)
-                found = accuracy(stated, exact.path, cases)
-                cells += [
-                    f"{one.mebibytes:.1f}",
-                    f"{found['kl_mean']:.2g}",
-                    f"{found['top1_agreement']:.3f}",
-                    f"{found['perplexity_ratio']:.3f}",
-                    f"{one.seconds:.0f}",
-                    f"{one.peak_mebibytes:.0f}",
-                ]
-            print(f"| {one.name} | " + " | ".join(cells) + " |", flush=True)
-
-
-def _cell(rounds: Sequence[Sequence[float]], which: int) -> str:
-    ratio = statistics.median(row[0] / row[which] for row in rounds)
-    return f"{statistics.median(row[which] for row in rounds):.1f} ms, {ratio:.2f}x"
+        print_rows(compared(given.model, given.target, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 usage: python benchmarks/onnx/encoders.py MODEL... [--target x86-64-cpu]
 
-Ours are compiled and proved as `edgeward compile` does it. Peers: optimum-onnx and its O3, whose
-graphs run in the same ONNX Runtime with one thread; torch eager and compiled, as child processes.
-All are asked in turn (A B C B C A); the figures are medians of the rounds' own ratios to our fp32.
-Of a model that transcribes the encoder is timed; ours gives the decoder's keys and values too.
+Ours are compiled and proved as `edgeward compile` does it, and run in our runtime. Peers:
+optimum-onnx, its O3 and its dynamic int8, whose graphs run in the same ONNX Runtime with one
+thread; torch eager and compiled, as child processes. All are asked in turn (A B C B C A); the figures are medians of
+the rounds' own ratios to our fp32. Accuracy is the mean cosine of all states with those of our
+fp32, which the compile proves equal to torch's. Of a model that transcribes the encoder is timed;
+ours gives the decoder's keys and values too.
 """
 
 from __future__ import annotations
@@ -14,23 +16,28 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from decoders import HERE, Child, Contestant
-from peers import Built, optimised, optimum, room
+from evaluation import Inputs, evaluation, mean_cosine
+from peers import Built, optimised, optimum, quantised, room
+from rows import Row, print_rows
 
 from edgeward.compiler.compile import CompileRequest, compile_model
 from edgeward.compiler.tasks import task_spec
 from edgeward.runtimes.bundle.read import Bundle
+from edgeward.runtimes.engines.base import EngineOptions
+from edgeward.runtimes.engines.onnxruntime import open_model
 from edgeward.targets.probe import probe
 
-OURS = ("fp32", "int8-dynamic")
+OURS = ("fp32", "int8-dynamic", "int8-weights", "int4-weights")
 LENGTHS = (32, 128)
 WARM, ROUNDS = 3, 21
+STATES = "last_hidden_state"
 TASKS = {
     "feature-extraction": "feature-extraction",
     "image-feature-extraction": "feature-extraction",
@@ -47,7 +54,16 @@ class Graph:
     mebibytes: float
     seconds: float
     peak_mebibytes: float
-    cosine: float | None = None
+    ours: bool = False
+
+    def session(self) -> onnxruntime.InferenceSession:
+        """Load it: ours as our runtime does it, the others as they come."""
+        if self.ours:
+            return open_model(self.path, EngineOptions(threads=1)).native
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(str(self.path), options, ["CPUExecutionProvider"])
 
 
 def ours(model: str, target: str, out: Path) -> list[tuple[Graph, Bundle]]:
@@ -68,21 +84,23 @@ def ours(model: str, target: str, out: Path) -> list[tuple[Graph, Bundle]]:
             path.stat().st_size / 2**20,
             sum(stage.seconds for stage in made),
             max(stage.peak_memory_bytes for stage in made) / 2**20,
-            manifest.proof.figures.get("eval_cosine_mean"),
+            ours=True,
         )
         found.append((graph, one.bundle))
     return found
 
 
 def peers(model: Path, task: str, out: Path) -> list[Graph]:
-    """Export with optimum-onnx, and optimise its graph with O3."""
+    """Export with optimum-onnx, optimise its graph with O3, quantise it."""
     plain = optimum(model, out / "optimum", task)
-    name = "encoder_model.onnx" if "speech" in task else "model.onnx"
-    found = [_graph("optimum-onnx", plain, plain.folder / name)]
-    best = optimised(plain.folder, out / "o3")
-    if best is not None:
-        path = best.folder / name.replace(".onnx", "_optimized.onnx")
-        found.append(_graph("optimum-onnx O3", best, path))
+    stem = "encoder_model" if "speech" in task else "model"
+    found = [_graph("optimum-onnx", plain, plain.folder / f"{stem}.onnx")]
+    best, small = optimised(plain.folder, out / "o3"), quantised(plain.folder, out / "int8")
+    for name, built, suffix in (("O3", best, "optimized"), ("int8", small, "quantized")):
+        if built is not None:
+            path = built.folder / f"{stem}_{suffix}.onnx"
+            whole = replace(built, seconds=plain.seconds + built.seconds)
+            found.append(_graph(f"optimum-onnx {name}", whole, path))
     return found
 
 
@@ -90,36 +108,22 @@ def _graph(name: str, built: Built, path: Path) -> Graph:
     return Graph(name, path, path.stat().st_size / 2**20, built.seconds, built.peak_mebibytes)
 
 
-def requests(graph: Path, length: int) -> dict[str, np.ndarray]:
+def asked(graph: Graph, length: int) -> dict[str, np.ndarray]:
     """Return one row of inputs: so many tokens, or the picture or frames that the graph takes."""
-    session = _session(graph)
     ids = np.arange(1000, 1000 + length)[None]
     texts = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
     found = {}
-    for item in session.get_inputs():
+    for item in graph.session().get_inputs():
         if item.name in texts:
             found[item.name] = texts[item.name]
         else:
             shape = [axis if isinstance(axis, int) else 1 for axis in item.shape]
-            found[item.name] = np.zeros(_stated(shape, item.name), np.float32)
+            found[item.name] = np.zeros(shape, np.float32)
     return found
 
 
-def _stated(shape: Sequence[int], name: str) -> Sequence[int]:
-    """Some exporters leave the sizes of a picture or of frames open."""
-    known = {"pixel_values": (1, 3, 224, 224), "input_features": (1, 80, 3000)}
-    return known.get(name, tuple(shape))
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-
-
-def timed(asks: Sequence[Callable[[], float]]) -> list[float]:
-    """Ask all in turn; return each one's median speed over the first one's."""
+def timed(asks: Sequence[Callable[[], float]]) -> list[list[float]]:
+    """Ask all in turn; return every round's milliseconds of each."""
     for _ in range(WARM):
         for ask in asks:
             ask()
@@ -130,14 +134,13 @@ def timed(asks: Sequence[Callable[[], float]]) -> list[float]:
             which = (place + number) % len(asks)
             times[which] = asks[which]()
         rounds.append(times)
-    return [
-        statistics.median(times[0] / times[which] for times in rounds) for which in range(len(asks))
-    ]
+    return rounds
 
 
-def _in_engine(path: Path, inputs: dict[str, np.ndarray]) -> Callable[[], float]:
-    session = _session(path)
-    given = {item.name: inputs[item.name] for item in session.get_inputs()}
+def _in_engine(
+    session: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]
+) -> Callable[[], float]:
+    given = _taken(session, inputs)
 
     def ask() -> float:
         began = time.perf_counter()
@@ -147,7 +150,14 @@ def _in_engine(path: Path, inputs: dict[str, np.ndarray]) -> Callable[[], float]
     return ask
 
 
-def _in_torch(child: Child, inputs: dict[str, np.ndarray]) -> Callable[[], float]:
+def _taken(
+    session: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    everything = {"token_type_ids": np.asarray(inputs.get("input_ids", 0)) * 0, **inputs}
+    return {item.name: everything[item.name] for item in session.get_inputs()}
+
+
+def _in_torch(child: Child, inputs: Mapping[str, np.ndarray]) -> Callable[[], float]:
     if "input_ids" in inputs:
         length = inputs["input_ids"].shape[1]
         return lambda: child.ask(text=length)
@@ -155,41 +165,52 @@ def _in_torch(child: Child, inputs: dict[str, np.ndarray]) -> Callable[[], float
     return lambda: child.ask(name=name, shape=list(array.shape))
 
 
-def compared(model: Path, target: str, out: Path) -> None:
-    """Compare one model's graphs and print the table."""
+def _states(session: onnxruntime.InferenceSession, given: Sequence[Inputs]) -> list[np.ndarray]:
+    return [session.run([STATES], _taken(session, inputs))[0] for inputs in given]
+
+
+def compared(model: Path, target: str, out: Path) -> list[Row]:
+    """Compare one model's graphs."""
     mine = ours(str(model), target, out / "ours")
-    task = mine[0][1].manifest.task
+    bundle = mine[0][1]
+    task = bundle.manifest.task
     graphs = [graph for graph, _ in mine] + peers(model, TASKS[task], out)
+    # Peers first: what their loading frees must not have asked for huge pages.
+    sessions = {graph.name: graph.session() for graph in reversed(graphs)}
     auto_class = task_spec(task).auto_class
     script = HERE / "torch_encoder.py"
     children = {
         f"torch {mode}": Child(Contestant(mode, [room("torch"), script, model, auto_class, mode]))
         for mode in ("eager", "compile")
     }
-    texts = task == "feature-extraction"
-    speeds: dict[str, list[float]] = {}
-    for length in LENGTHS if texts else (0,):
-        inputs = requests(graphs[0].path, length)
-        everything = {"token_type_ids": inputs.get("input_ids", 0) * 0, **inputs}
-        asks = {graph.name: _in_engine(graph.path, everything) for graph in graphs}
-        asks |= {name: _in_torch(child, inputs) for name, child in children.items()}
-        for name, speed in zip(asks, timed(list(asks.values())), strict=True):
-            speeds.setdefault(name, []).append(speed)
+    phases: dict[str, list[list[float]]] = {}
+    for length in LENGTHS if task == "feature-extraction" else (0,):
+        inputs = asked(graphs[0], length)
+        asks = [_in_engine(sessions[graph.name], inputs) for graph in graphs]
+        asks += [_in_torch(child, inputs) for child in children.values()]
+        phases[f"{length} tokens" if length else "one input"] = timed(asks)
     for child in children.values():
         child.close()
-    shown = [f"{length} tokens" for length in LENGTHS] if texts else ["one input"]
-    print(f"\n{model.name}, speed over edgeward fp32")
-    print(f"{'':20}{'MiB':>8}{'seconds':>9}{'peak MiB':>10}{'cosine':>9}  {'  '.join(shown)}")
-    by_name = {graph.name: graph for graph in graphs}
-    for name, found in speeds.items():
-        graph = by_name.get(name)
-        cells = f"{'':36}" if graph is None else _cells(graph)
-        print(f"{name:20}{cells}  {'  '.join(f'{speed:9.2f}' for speed in found)}")
-
-
-def _cells(graph: Graph) -> str:
-    cosine = "" if graph.cosine is None else f"{graph.cosine:.5f}"
-    return f"{graph.mebibytes:8.1f}{graph.seconds:9.0f}{graph.peak_mebibytes:10.0f}{cosine:>9}"
+    given = evaluation(bundle)
+    wanted = _states(sessions[graphs[0].name], given)
+    rows = []
+    for which, name in enumerate([*(graph.name for graph in graphs), *children]):
+        graph = next((one for one in graphs if one.name == name), None)
+        speeds = {
+            phase: statistics.median(row[0] / row[which] for row in rounds)
+            for phase, rounds in phases.items()
+        }
+        row = Row(model.name, name, speeds)
+        if graph is not None:
+            row = replace(
+                row,
+                mebibytes=graph.mebibytes,
+                accuracy={"cosine": mean_cosine(_states(sessions[name], given), wanted)},
+                seconds=graph.seconds,
+                peak_mebibytes=graph.peak_mebibytes,
+            )
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
@@ -197,12 +218,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--target", default="x86-64-cpu")
-    asked = parser.parse_args()
+    given = parser.parse_args()
     machine = probe()
     print(f"{machine.cpu_model}, {machine.cores} cores; onnxruntime {onnxruntime.__version__}")
-    for model in asked.models:
+    for model in given.models:
         with tempfile.TemporaryDirectory() as scratch:
-            compared(model, asked.target, Path(scratch))
+            print_rows(compared(model, given.target, Path(scratch)))
 
 
 if __name__ == "__main__":

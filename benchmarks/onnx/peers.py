@@ -17,10 +17,11 @@ from edgeward.compiler.child import clean_environment
 TORCH = "torch==2.13.0"
 ROOMS = {
     "genai": ("onnxruntime-genai==0.18.0", "onnxruntime==1.32.0", "transformers==5.23.0",
-              "onnx==1.23.2", "onnx-ir==1.1.0"),
+              "onnx==1.23.2", "onnx-ir==1.1.0", TORCH),
     "optimum": ("optimum-onnx==0.1.0", "onnxruntime==1.32.0", "transformers==4.57.6",
-                "pillow==13.0.0"),
-    "torch": ("transformers==5.23.0",),
+                "pillow==13.0.0", TORCH),
+    "torch": ("transformers==5.23.0", TORCH),
+    "plot": ("matplotlib==3.11.2",),
 }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def room(name: str) -> Path:
         constraint = folder / "torch.txt"
         constraint.write_text(TORCH + "\n")
         pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-c", constraint, TORCH, *ROOMS[name]], check=True)
+        subprocess.run([*pip, "-c", constraint, *ROOMS[name]], check=True)
         (folder / ".ready").touch()
     return python
 
@@ -82,6 +83,17 @@ def optimised(exported: Path, out: Path) -> Built | None:
         return _built(out, command)
     except SystemExit as refused:
         print(f"not optimised: {refused}", file=sys.stderr)
+        return None
+
+
+def quantised(exported: Path, out: Path) -> Built | None:
+    """Quantise an export of optimum-onnx to dynamic int8, per channel; None where it cannot."""
+    tool = room("optimum").parent / "optimum-cli"
+    command = [tool, "onnxruntime", "quantize", "--onnx_model", exported, "--avx512_vnni"]
+    try:
+        return _built(out, [*command, "--per_channel", "-o", out])
+    except SystemExit as refused:
+        print(f"not quantised: {refused}", file=sys.stderr)
         return None
 
 
