@@ -5,8 +5,9 @@ usage: python benchmarks/onnx/decoders.py MODEL [--target x86-64-cpu]
 Ours are compiled and proved as `edgeward compile` does it. Peers: optimum-onnx and its dynamic
 int8, onnxruntime-genai's builder (fp32 and int4) in its own runtime, torch eager and compiled.
 Each contestant is a child process with one thread; they are asked in turn (A B C B C A), and the
-figures are medians of the rounds' own ratios to our fp32. Accuracy is measured by running each graph on our evaluation
-passages against torch in float32: divergence in nats, share of equal likeliest tokens, perplexity.
+figures are medians of the rounds' own ratios to our fp32. Accuracy is measured by running each
+graph on our evaluation passages against torch in float32: divergence in nats, share of equal
+likeliest tokens, perplexity.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ usage: python benchmarks/onnx/encoders.py MODEL... [--target x86-64-cpu]
 
 Ours are compiled and proved as `edgeward compile` does it, and run in our runtime. Peers:
 optimum-onnx, its O3 and its dynamic int8, whose graphs run in the same ONNX Runtime with one
-thread; torch eager and compiled, as child processes. All are asked in turn (A B C B C A); the figures are medians of
-the rounds' own ratios to our fp32. Accuracy is the mean cosine of all states with those of our
-fp32, which the compile proves equal to torch's. Of a model that transcribes the encoder is timed;
-ours gives the decoder's keys and values too.
+thread; torch eager and compiled, as child processes. All are asked in turn (A B C B C A); the
+figures are medians of the rounds' own ratios to our fp32. Accuracy is the mean cosine of all states
+with those of our fp32, which the compile proves equal to torch's. Of a model that transcribes the
+encoder is timed; ours gives the decoder's keys and values too.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def compared(model: Path, target: str, out: Path) -> list[Row]:
     auto_class = task_spec(task).auto_class
     script = HERE / "torch_encoder.py"
     children = {
-        f"torch {mode}": Child(Contestant(mode, [room("torch"), script, model, auto_class, mode]))
-        for mode in ("eager", "compile")
+        name: Child(Contestant(name, [room("torch"), script, model, auto_class, mode]))
+        for name, mode in (("torch eager", "eager"), ("torch.compile", "compile"))
     }
     phases: dict[str, list[list[float]]] = {}
     for length in LENGTHS if task == "feature-extraction" else (0,):
