@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from .progress import NullReporter
 from .prove import prove
 from .recipe import RECIPES, recipe_for
 from .search import search
+from .shapes import Sizes, parse_shapes, shapes_for
 from .source import Source, open_source
 from .stages import StageRunner
 from .texts import ProofTexts, calibration_texts, proof_texts
@@ -51,6 +52,7 @@ class CompileRequest:
     calibration: Path | None = None
     accept_degraded: bool = False
     portable: bool = False
+    shapes: str | None = None
     limits: Limits = field(default_factory=Limits)
     torch_build: str | None = None
 
@@ -83,6 +85,7 @@ class Wanted:
     format: str | None
     calibration: tuple[str, ...]
     portable: bool
+    shapes: Mapping[str, Sizes] | None
 
     @property
     def chosen_format(self) -> str:
@@ -92,11 +95,22 @@ class Wanted:
 
 def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     """Check everything that can be checked before work begins, and return what is to be made."""
+    shapes = parse_shapes(request.shapes) if request.shapes is not None else None
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
     source = open_source(request.model, revision=request.revision, task=request.task)
     calibration = calibration_texts(request.calibration)
     plans = [
-        _plan(Wanted(source, profile, precision, request.format, calibration, request.portable))
+        _plan(
+            Wanted(
+                source,
+                profile,
+                precision,
+                request.format,
+                calibration,
+                request.portable,
+                shapes,
+            )
+        )
         for profile in profiles
         for precision in request.precisions
     ]
@@ -187,7 +201,9 @@ def _job(wanted: Wanted, precision: str) -> Job:
 
 def _unchecked_job(wanted: Wanted, precision: str) -> Job:
     recipe = recipe_for(wanted.chosen_format, precision)
-    return Job(wanted.source, wanted.profile, recipe, wanted.calibration, wanted.portable)
+    source, profile = wanted.source, wanted.profile
+    shapes = shapes_for(source, profile, recipe.format, wanted.shapes)
+    return Job(source, profile, recipe, wanted.calibration, wanted.portable, shapes)
 
 
 def _allowed(job: Job) -> bool:

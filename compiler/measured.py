@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from edgeward.runtimes.engines.base import EngineOptions, EngineSession
+from edgeward.runtimes.engines.bucketed import listed, open_buckets
 from edgeward.runtimes.engines.registry import engine_for
 from edgeward.runtimes.statistics.memory import peak_bytes
 from edgeward.targets.bench import machine, measure
@@ -37,7 +38,10 @@ def open_engine(model: Path, params: Mapping[str, Any]) -> EngineSession:
     """Open an artifact with the threads that the stage was asked for, its parts beside it."""
     parts = {role: model.parent / f"{role}{model.suffix}" for role in params.get("parts", ())}
     options = EngineOptions(threads=params["threads"], parts=parts)
-    return engine_for(params["format"]).open_model(model, options)
+    engine = engine_for(params["format"])
+    if "shapes" in params:
+        return open_buckets(engine, model.parent, listed(params["shapes"]), options)
+    return engine.open_model(model, options)
 
 
 def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:

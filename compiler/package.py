@@ -125,6 +125,7 @@ def _add_model(writer: Any, artifact: Artifact) -> None:
     """External weights keep the name by which the graph knows them."""
     model = artifact.model.path
     graphs = {artifact.name: model}
+    graphs |= {place: model.parent / path for path, place in artifact.buckets.items()}
     graphs |= {
         place: model.with_name(f"{role}{model.suffix}") for role, place in artifact.parts.items()
     }
@@ -143,6 +144,7 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
         "task": source.task,
         "entry": proved.artifact.name,
         "parts": dict(proved.artifact.parts),
+        **_shapes(proved.artifact),
         "source": {
             "id": source.id,
             "revision": source.revision,
@@ -178,6 +180,14 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
             for name, result in zip(_stage_names(proved), proved.results, strict=True)
         ],
     }
+
+
+def _shapes(artifact: Artifact) -> dict[str, Any]:
+    shapes: Any = artifact.shapes
+    if not shapes:
+        return {}
+    buckets = [{**each, "path": artifact.buckets[each["path"]]} for each in shapes["buckets"]]
+    return {"buckets": buckets, "padding": shapes["padding"]}
 
 
 def _stage_names(proved: Proved) -> list[str]:

@@ -10,6 +10,7 @@ from edgeward.runtimes.bundle.canonical import JSON
 from .formats.base import Artifact, Format, Job, Stages
 from .formats.registry import format_module
 from .package import Proved
+from .shapes import SEQUENCE
 from .stages import StageInput, StageResult, StageSpec
 from .tasks import task_spec
 from .texts import ProofTexts
@@ -51,6 +52,7 @@ def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
             "golden_texts": list(texts.golden.values()),
             "evaluation_texts": list(texts.evaluation),
             "seed": 0,
+            **_limits(job),
         },
         toolchain=module.toolchain(),
         estimate_bytes=source.weight_bytes * 2 + (1 << 30),
@@ -58,9 +60,12 @@ def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
 
 
 def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageResult) -> StageSpec:
+    call, params = task_spec(job.source.task).verify, _parts(artifact)
+    if artifact.shapes:
+        call, params = "edgeward.compiler.shape_verify:verify", {**params, "verify": call}
     return StageSpec(
         name="verify",
-        call=task_spec(job.source.task).verify,
+        call=call,
         version=3,
         inputs={
             "model": artifact.model,
@@ -72,7 +77,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
             "task": job.source.task,
             "threads": 1,
             "evaluation_texts": list(texts.evaluation),
-            **_parts(artifact),
+            **params,
         },
         toolchain=artifact.engine_toolchain,
         estimate_bytes=job.source.weight_bytes * 2 + (1 << 29),
@@ -118,7 +123,15 @@ def race(proved: Sequence[Proved], stages: Stages) -> dict[str, float]:
 
 
 def _parts(artifact: Artifact) -> dict[str, JSON]:
-    return {"parts": list(artifact.parts)} if artifact.parts else {}
+    """What an engine is opened with beside the artifact's file."""
+    parts: dict[str, JSON] = {"parts": list(artifact.parts)} if artifact.parts else {}
+    return {**parts, "shapes": dict(artifact.shapes)} if artifact.shapes else parts
+
+
+def _limits(job: Job) -> dict[str, JSON]:
+    """The original reads no more of a text than the artifact can."""
+    longest = job.shapes.largest(SEQUENCE)
+    return {} if longest is None else {"longest": longest}
 
 
 def _timed_inputs(artifact: Artifact, reference: StageResult) -> dict[str, StageInput]:

@@ -31,7 +31,7 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     """Write `golden/`, `evaluation.safetensors` and `shapes.safetensors`."""
     folder = context.inputs["source"]
     pipeline = read_pipeline(folder)
-    limit = token_limit(folder, pipeline.max_tokens)
+    limit = token_limit(folder, pipeline.max_tokens, params.get("longest"))
     original = _Original(folder, pipeline, limit)
     names, texts = params["golden_names"], [_grown(t, limit) for t in params["golden_texts"]]
     context.progress(0.2, "golden inputs")
@@ -116,7 +116,8 @@ def _grown(text: str, limit: int | None) -> str:
 
 def _untraced_shapes(limit: int | None) -> tuple[tuple[int, int], ...]:
     longest = min(limit or _DEFAULT_LONGEST, _DEFAULT_LONGEST)
-    return ((1, 1), (1, 5), (3, 17), (5, 3), (2, longest))
+    shapes = ((1, 1), (1, 5), (3, 17), (5, 3), (2, longest))
+    return tuple((rows, min(length, longest)) for rows, length in shapes)
 
 
 def _write_evaluation(out: Path, original: _Original, texts: Sequence[str]) -> None:

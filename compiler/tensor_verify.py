@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeward.runtimes.engines.base import EngineSession
+from edgeward.runtimes.engines.bucketed import longest_sequence
 from edgeward.runtimes.proof.tensors import read_cases, tensor_metrics, typical
 from edgeward.runtimes.tasks.tokens import TextTokenizer
 
@@ -23,7 +24,8 @@ def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     engine = open_engine(context.inputs["model"], params)
     reference = context.inputs["reference"]
     one_text = task_spec(params["task"]).modality in ("text", "text-pair")
-    tokenizer = TextTokenizer(context.inputs["assets"]) if one_text else None
+    assets = context.inputs["assets"]
+    tokenizer = TextTokenizer(assets, longest_sequence(engine)) if one_text else None
     context.progress(0.2, "golden inputs")
     metrics = tensor_metrics(engine, read_cases(reference), tokenizer)
     context.progress(0.6, "evaluation set")

@@ -16,6 +16,7 @@ from edgeward.errors import EngineError, UsageError
 
 from .bundle.read import Bundle, Depth, open_bundle
 from .engines.base import EngineOptions, EngineSession, Tensor
+from .engines.bucketed import open_graphs
 from .engines.registry import engine_for
 from .statistics.flusher import Flusher
 from .statistics.recorder import Observation, Recorder, Snapshot
@@ -340,7 +341,7 @@ def load(
     wanted = tuple(providers) or tuple(name for name in stated.split(",") if name)
     parts = {role: opened.path / file for role, file in manifest.parts.items()}
     options = EngineOptions(threads=threads, providers=wanted, parts=parts)
-    engine = engine_for(manifest.recipe.format).open_model(opened.entry, options)
+    engine = open_graphs(engine_for(manifest.recipe.format), opened, options)
     load_ms = (time.perf_counter_ns() - began) / 1e6
     return Session(opened, engine, Recorder(opened.digest, load_ms))
 

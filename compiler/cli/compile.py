@@ -42,6 +42,10 @@ import click
     help="Texts that show int8-static what to expect: one a line, or JSON lines.",
 )
 @click.option("--portable", is_flag=True, help="Operators that any engine of the format runs.")
+@click.option(
+    "--shapes",
+    help="Fixed shapes, as batch=1,sequence=128|256; the default is the target's.",
+)
 @click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
 @click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="Time limit of each stage.")
@@ -68,6 +72,7 @@ def compile_command(
     eval_data: Path | None,
     calibration: Path | None,
     portable: bool,
+    shapes: str | None,
     accept_degraded: bool,
     torch_build: str | None,
     max_seconds: float | None,
@@ -105,6 +110,7 @@ def compile_command(
         evaluation=eval_data,
         calibration=calibration,
         portable=portable,
+        shapes=shapes,
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,

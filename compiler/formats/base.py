@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgeward.compiler.recipe import Recipe
+from edgeward.compiler.shapes import DYNAMIC, FixedShapes
 from edgeward.compiler.source import Source
-from edgeward.compiler.stages import StageInput, StageResult, StageSpec
+from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
 from edgeward.targets.profile import Profile
 
 
@@ -24,6 +25,7 @@ class Job:
     recipe: Recipe
     calibration: tuple[str, ...] = ()
     portable: bool = False
+    shapes: FixedShapes = DYNAMIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Artifact:
     `results` are what its stages left, by `stages`, their names; the first holds the `assets`.
     `parts` are the model's other graphs: the stage left `ROLE.onnx` beside the model, and the value
     is its place in the bundle. `options` are what the recipe says of this artifact alone.
+    Where shapes are fixed, `shapes` is what the manifest says of them, paths as the stage left
+    them; `buckets` gives each of those its place in the bundle.
     """
 
     model: StageInput
@@ -42,6 +46,8 @@ class Artifact:
     stages: tuple[str, ...]
     parts: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    shapes: Mapping[str, JSON] = field(default_factory=dict)
+    buckets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def calibration_sha256(self) -> str | None:

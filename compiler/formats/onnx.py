@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgeward.compiler.recipe import RECIPES
+from edgeward.compiler.shapes import stem_of
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
 from edgeward.compiler.tasks import task_spec
 from edgeward.errors import UnsupportedError
@@ -117,6 +119,8 @@ def build(job: Job, stages: Stages) -> Artifact:
         if wanted.calibrated:
             inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
         model = done["quantise"] = stages.run(_quantise(job, wanted, inputs))
+    if job.shapes:
+        model = done["shapes"] = stages.run(_fix_shapes(job, model, done["export"]))
     suffix = wanted.suffix if wanted is not None else ""
     return Artifact(
         model=model.as_input("model.onnx"),
@@ -126,7 +130,32 @@ def build(job: Job, stages: Stages) -> Artifact:
         stages=tuple(done),
         parts={role: _place(graph, suffix) for role, graph in exporter.parts.items()},
         options={"portable": False} if fused else {},
+        **_fixed(job, exporter.graph, suffix, done),
     )
+
+
+def _fixed(
+    job: Job, graph: str, suffix: str, done: Mapping[str, StageResult]
+) -> dict[str, Mapping[str, Any]]:
+    """What the artifact says of its shapes; nothing where they are dynamic."""
+    if not job.shapes:
+        return {}
+    stems = _stems(job)
+    places = {f"{stem}.onnx": _place(f"{graph}_{stem}", suffix) for stem in stems}
+    told = done["export"].data
+    shapes = {
+        "inputs": told["inputs"],
+        "outputs": told["outputs"],
+        "padding": done["shapes"].data["padding"],
+        "buckets": [{"path": f"{stem}.onnx", "sizes": sizes} for stem, sizes in stems.items()],
+    }
+    return {"shapes": shapes, "buckets": {**places, "model.onnx": _place(graph, suffix)}}
+
+
+def _stems(job: Job) -> dict[str, JSON]:
+    """The files of the fixed graphs; the largest is the one that other tools look for."""
+    largest, *others = job.shapes.buckets()
+    return {"model": {**largest}, **{stem_of(sizes): {**sizes} for sizes in others}}
 
 
 def _place(graph: str, suffix: str) -> str:
@@ -141,6 +170,7 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
         "opset": _opset(job.profile),
         "providers": ",".join(providers),
         "portable": not _is_tuned(job) and (wanted is None or wanted.portable),
+        **({"shapes": str(job.shapes)} if job.shapes else {}),
     }
 
 
@@ -188,8 +218,26 @@ def _optimise(job: Job, export: StageResult) -> StageSpec:
         params={
             "rows": job.recipe.precision != "int8-static",
             "sums": processor,
-            "fuse": processor and not job.portable and job.recipe.precision != "fp16",
+            "fuse": processor and not _is_plain(job) and job.recipe.precision != "fp16",
         },
+        toolchain=toolchain(),
+        estimate_bytes=job.source.weight_bytes * 3 + (1 << 29),
+    )
+
+
+def _is_plain(job: Job) -> bool:
+    """Fixed shapes are for engines that plan ahead: they know the standard operators alone."""
+    return job.portable or bool(job.shapes)
+
+
+def _fix_shapes(job: Job, model: StageResult, export: StageResult) -> StageSpec:
+    stems = _stems(job)
+    return StageSpec(
+        name="shapes",
+        call="edgeward.compiler.formats.onnx_shapes:fix_shapes",
+        version=1,
+        inputs={"model": model.as_input(), "assets": export.as_input("assets")},
+        params={"buckets": stems, "words": [stem_of(sizes) for sizes in job.shapes.buckets()]},
         toolchain=toolchain(),
         estimate_bytes=job.source.weight_bytes * 3 + (1 << 29),
     )

@@ -38,6 +38,9 @@ class Audio:
             return {self._name: {0: "batch"}}
         return {self._name: {0: "batch", 1: "samples"}}
 
+    def limit_texts(self, tokens: int | None) -> None:
+        """Do nothing: there are no texts."""
+
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return sounds of several lengths, and silence."""
         import torch

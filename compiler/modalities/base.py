@@ -30,6 +30,9 @@ class Modality(Protocol):
     def axes(self) -> Axes:
         """Return the dynamic axes of each input by the names that people expect to read."""
 
+    def limit_texts(self, tokens: int | None) -> None:
+        """Make no text longer than `tokens`, where it is given and there are texts."""
+
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return the hard cases; `texts` are the packaged ones by name."""
 

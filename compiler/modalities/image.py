@@ -37,6 +37,9 @@ class Image:
         """Return the batch: height and width are what the preprocessing makes."""
         return {"pixel_values": {0: "batch"}}
 
+    def limit_texts(self, tokens: int | None) -> None:
+        """Do nothing: there are no texts."""
+
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return plain, busy, empty and saturated pictures."""
         del texts

@@ -36,6 +36,11 @@ class ImageText(Image):
         text = {0: "texts"} if self._to_the_end else {0: "texts", 1: "sequence"}
         return {**dict.fromkeys(self._names, text), "pixel_values": {0: "images"}}
 
+    def limit_texts(self, tokens: int | None) -> None:
+        """Make no text longer than `tokens`, where it is given and their length may vary."""
+        if tokens is not None and not self._to_the_end:
+            self._limit = min(self._limit, tokens)
+
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return each picture beside hard texts."""
         lines = [text for text in texts.values() if text.strip()]

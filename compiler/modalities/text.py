@@ -37,6 +37,10 @@ class Text:
         """Return batch and sequence."""
         return {name: {0: "batch", 1: "sequence"} for name in self._names}
 
+    def limit_texts(self, tokens: int | None) -> None:
+        """Make no text longer than `tokens`, where it is given."""
+        self._limit = min((each for each in (self._limit, tokens) if each), default=None)
+
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return the packaged texts, the longest grown to the model's limit."""
         return [self._given(name, grown(text, self._limit)) for name, text in texts.items()]
@@ -106,4 +110,5 @@ def grown(text: str, limit: int | None) -> str:
 def untraced_shapes(limit: int | None) -> tuple[tuple[int, int], ...]:
     """Return (batch, sequence) of what is proved beside the traced shape."""
     longest = min(limit or LONGEST, LONGEST)
-    return ((1, 1), (1, 5), (3, 17), (5, 3), (2, longest))
+    shapes = ((1, 1), (1, 5), (3, 17), (5, 3), (2, longest))
+    return tuple((rows, min(length, longest)) for rows, length in shapes)

@@ -20,7 +20,7 @@ from edgeward.errors import ManifestError
 from . import paths
 from .canonical import digest
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 2
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 3
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
 
@@ -90,6 +90,13 @@ class TensorSpec(_Part):
     name: Name
     dtype: Name
     shape: list[Dimension] = Field(max_length=16)
+
+
+class Bucket(_Part):
+    """One graph of fixed shapes: its file, and the size of each axis that inputs name."""
+
+    path: Name
+    sizes: dict[Name, Annotated[int, Field(ge=1, le=2**31)]] = Field(min_length=1, max_length=16)
 
 
 class Check(_Part):
@@ -181,7 +188,11 @@ class Golden(_Part):
 
 
 class Manifest(_Part):
-    """The whole document; `parts` are the model's graphs beside the entry, by their role."""
+    """The whole document; `parts` are the model's graphs beside the entry, by their role.
+
+    Where shapes are fixed, `buckets` are the graphs, the entry the largest of them; `inputs` and
+    `outputs` then name what a request may vary, and `padding` is what pads an input, else zero.
+    """
 
     schema_version: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}$")]
     name: Name
@@ -200,6 +211,10 @@ class Manifest(_Part):
     stages: list[StageRecord] = Field(default_factory=list, max_length=64)
     search: list[Tried] = Field(default_factory=list, max_length=64)
     parts: dict[Name, Name] = Field(default_factory=dict, max_length=16)
+    buckets: list[Bucket] = Field(default_factory=list, max_length=64)
+    padding: dict[Name, Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]] = Field(
+        default_factory=dict, max_length=64
+    )
 
     @property
     def size(self) -> int:
@@ -227,7 +242,8 @@ def validate(document: Mapping[str, Any]) -> Manifest:
     if clashing := paths.collisions(listed):
         raise ManifestError("The manifest lists a path twice", why=", ".join(clashing[:5]))
     golden = [manifest.golden.path] if manifest.golden else []
-    for wanted in [manifest.entry, *manifest.parts.values(), *golden]:
+    buckets = [bucket.path for bucket in manifest.buckets]
+    for wanted in [manifest.entry, *manifest.parts.values(), *buckets, *golden]:
         if wanted not in listed:
             raise ManifestError("The manifest names a file that it does not list", why=wanted)
     return manifest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .manifest import Check
+from .manifest import Check, Manifest
 from .read import Bundle
 
 
@@ -19,6 +19,7 @@ def summary(bundle: Bundle) -> list[dict[str, object]]:
         "licence": manifest.source.license or "not stated",
         "target": manifest.target.name,
         "recipe": f"{manifest.recipe.format} {manifest.recipe.precision}",
+        **_shapes(manifest),
         "size": f"{manifest.size / 2**20:.1f} MiB in {len(manifest.files)} files",
         "verified": proof.verified + ran + (" (degraded, accepted)" if proof.degraded else ""),
         **{check.metric: _words(check) for check in proof.checks},
@@ -27,6 +28,13 @@ def summary(bundle: Bundle) -> list[dict[str, object]]:
     if proof.pending_on_target:
         fields["pending on target"] = "; ".join(proof.pending_on_target)
     return [{"field": name, "value": value} for name, value in fields.items()]
+
+
+def _shapes(manifest: Manifest) -> dict[str, object]:
+    if not manifest.buckets:
+        return {}
+    listed = (" x ".join(f"{n} {size}" for n, size in b.sizes.items()) for b in manifest.buckets)
+    return {"shapes": "; ".join(listed)}
 
 
 def _words(check: Check) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeward.errors import IntegrityError
 from edgeward.runtimes.engines.base import EngineSession, Tensor
+from edgeward.runtimes.engines.bucketed import longest_sequence
 from edgeward.runtimes.session import Session
 from edgeward.runtimes.tasks.tokens import TextTokenizer
 
@@ -128,7 +129,8 @@ def tensor_metrics(
 def metrics(session: Session, cases: TensorCases) -> dict[str, float]:
     """Run every case in the session's engine."""
     texts = any(case.texts for case in cases.cases)
-    tokenizer = TextTokenizer(session.bundle.path) if texts else None
+    longest = longest_sequence(session.engine)
+    tokenizer = TextTokenizer(session.bundle.path, longest) if texts else None
     return tensor_metrics(session.engine, cases, tokenizer)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeward.errors import UnsupportedError, UsageError
 from edgeward.runtimes.engines.base import EngineSession, Tensor
+from edgeward.runtimes.engines.bucketed import longest_sequence
 
 from .pooling import Pipeline, read_json, read_pipeline
 from .tokens import Encoded, TextTokenizer
@@ -24,7 +25,7 @@ class Embedder:
 
     def __init__(self, folder: Path, engine: EngineSession) -> None:
         self.pipeline: Pipeline = read_pipeline(folder)
-        self.tokenizer = TextTokenizer(folder, self.pipeline.max_tokens)
+        self.tokenizer = TextTokenizer(folder, self.pipeline.max_tokens, longest_sequence(engine))
         self._engine = engine
         self._wanted = tuple(engine.inputs)
         known = HIDDEN_STATES in engine.outputs

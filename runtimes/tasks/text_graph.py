@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeward.errors import EngineError, UnsupportedError, UsageError
 from edgeward.runtimes.engines.base import EngineSession, Tensor
+from edgeward.runtimes.engines.bucketed import longest_sequence
 
 from .embedding import check_texts
 from .tokens import TextTokenizer
@@ -35,7 +36,7 @@ class TextGraph:
     """Runs texts, or pairs of them, through one engine session."""
 
     def __init__(self, folder: Path, engine: EngineSession, outputs: Sequence[str]) -> None:
-        self.tokenizer = TextTokenizer(folder)
+        self.tokenizer = TextTokenizer(folder, longest_sequence(engine))
         self._engine = engine
         self._outputs = tuple(outputs)
         unknown = sorted(set(engine.inputs) - set(_FROM_TEXTS))

@@ -51,11 +51,11 @@ class TextTokenizer:
     on the left would get another vector than the text alone.
     """
 
-    def __init__(self, folder: Path, max_tokens: int | None = None) -> None:
+    def __init__(self, folder: Path, *max_tokens: int | None) -> None:
         self._tokenizer = load_tokenizer(folder / "tokenizer.json")
         settings, config = _settings(folder), _object(folder / "config.json")
         self._settings = settings
-        self.max_tokens = token_limit(folder, max_tokens)
+        self.max_tokens = token_limit(folder, *max_tokens)
         token = _token_text(settings.get("pad_token")) or _DEFAULT_PADDING
         pad_id = self._tokenizer.token_to_id(token)
         if pad_id is None:
@@ -68,6 +68,11 @@ class TextTokenizer:
             self._tokenizer.enable_truncation(self.max_tokens)
         else:
             self._tokenizer.no_truncation()
+
+    @property
+    def padding_id(self) -> int:
+        """The token that fills up a batch."""
+        return self._pad_id
 
     @property
     def native(self) -> Any:
@@ -133,10 +138,10 @@ def load_tokenizer(path: Path) -> Any:
         raise SourceError(f"{path} cannot be read", why=str(error)[:500]) from None
 
 
-def token_limit(folder: Path, wanted: int | None = None) -> int | None:
-    """Return the smallest of the limits that the model's files name, None where none does."""
+def token_limit(folder: Path, *wanted: int | None) -> int | None:
+    """Return the smallest of the limits wanted and those that the model's files name, or None."""
     settings, config = _settings(folder), _object(folder / "config.json")
-    limits = [wanted] if wanted else []
+    limits = [limit for limit in wanted if limit]
     stated = settings.get("model_max_length")
     if isinstance(stated, (int, float)) and 0 < stated < _UNLIMITED:
         limits.append(max(int(stated), 1))

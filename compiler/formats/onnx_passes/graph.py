@@ -32,13 +32,13 @@ class Weight:
 
 
 class Graph:
-    """A model read whole, weights included; its local functions are inlined."""
+    """A model read whole, weights beside it too if `beside`; its local functions are inlined."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, *, beside: bool = True) -> None:
         import onnx
         import onnx.inliner
 
-        model = onnx.load(source)
+        model = onnx.load(source, load_external_data=beside)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
         self.model = model

@@ -1,0 +1,51 @@
+"""The verify stage of fixed shapes: the task's own proof, through every graph in turn.
+
+Runs inside an engine's environment: no torch, no transformers, the runtime library alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .stage_context import StageContext
+
+_LESS_IS_BETTER = ("difference", "kl_", "wer", "ratio")
+
+
+def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every metric, the worst over all graphs, and the shapes that were run.
+
+    In its turn a graph stands beside the largest alone: it runs every case that it holds, padded
+    to its shape, and the largest those that are longer.
+    """
+    module, _, name = params["verify"].partition(":")
+    proof = getattr(importlib.import_module(module), name)
+    shapes = params["shapes"]
+    largest, *others = shapes["buckets"]
+    turns = [[largest], *([largest, other] for other in others)]
+    found: list[dict[str, Any]] = []
+    for number, buckets in enumerate(turns):
+        context.progress(number / len(turns), buckets[-1]["path"])
+        found.append(proof(context, {**params, "shapes": {**shapes, "buckets": buckets}}))
+    metrics = worst([one["metrics"] for one in found])
+    for metric, value in metrics.items():
+        context.metric(metric, value)
+    first = shapes["inputs"][0]["shape"]
+    return {
+        "metrics": metrics,
+        "engine": found[0]["engine"],
+        "shapes": [[bucket["sizes"].get(a, a) for a in first] for bucket in shapes["buckets"]],
+        "summary": f"{len(turns)} shapes; the largest: {found[0]['summary']}",
+    }
+
+
+def worst(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return each metric's worst value."""
+    return {
+        name: (max if any(word in name for word in _LESS_IS_BETTER) else min)(
+            one[name] for one in metrics
+        )
+        for name in metrics[0]
+    }
