@@ -44,7 +44,7 @@ def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
     return StageSpec(
         name="reference",
         call=task_spec(source.task).reference,
-        version=2,
+        version=3,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={
             "task": source.task,
@@ -66,7 +66,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
     return StageSpec(
         name="verify",
         call=call,
-        version=3,
+        version=4,
         inputs={
             "model": artifact.model,
             "assets": artifact.results[0].as_input("assets"),

@@ -13,7 +13,12 @@ import numpy as np
 
 from edgeward.errors import SourceError
 from edgeward.runtimes.proof.sketch import sketch
-from edgeward.runtimes.proof.tensors import TensorCase, TensorCases, write_cases
+from edgeward.runtimes.proof.tensors import (
+    TensorCase,
+    TensorCases,
+    without_hidden,
+    write_cases,
+)
 
 from .modalities.base import Given, open_modality
 from .reference_model import load_model
@@ -53,7 +58,8 @@ def _case(model: Any, spec: TaskSpec, given: Given) -> TensorCase:
 
     with torch.inference_mode():
         results = model(**given.tensors)
-    outputs = {name: results[name].float().numpy() for name in spec.outputs}
+    inputs = {name: tensor.numpy() for name, tensor in given.tensors.items()}
+    outputs = {name: without_hidden(results[name].float().numpy(), inputs) for name in spec.outputs}
     for name, value in outputs.items():
         if not np.isfinite(value).all():
             raise SourceError(
@@ -62,7 +68,7 @@ def _case(model: Any, spec: TaskSpec, given: Given) -> TensorCase:
             )
     return TensorCase(
         given.name,
-        {name: tensor.numpy() for name, tensor in given.tensors.items()},
+        inputs,
         {name: sketch(value, spec.classes.get(name)) for name, value in outputs.items()},
         given.texts,
     )

@@ -29,7 +29,7 @@ def fix_shapes(context: StageContext, params: Mapping[str, Any]) -> dict[str, An
     _refuse_what_shows(graph, buckets)
     light = context.scratch / "light.onnx"
     weights = SharedWeights(graph, "model.onnx.data")
-    apart = len(buckets) > 1 or weights.must_lie_beside
+    apart = weights.must_lie_beside or (len(buckets) > 1 and weights.size > 0)
     graph.save(light)
     folded = 0
     for number, (stem, sizes) in enumerate(buckets.items()):

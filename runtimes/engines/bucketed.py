@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,30 @@ class Plan:
         """The axes along which a request may be padded."""
         hidden = self.inputs.get(MASK, ())[1:]
         return tuple(axis for axis in self.sizes if axis in hidden)
+
+    def fed(
+        self,
+        name: str,
+        array: Tensor,
+        sizes: Mapping[str, int],
+        chunk: Mapping[str, Span] = MappingProxyType({}),
+    ) -> Tensor:
+        """Return an input in a graph's shape: `chunk` of its rows, padded where it is smaller."""
+        axes = self.inputs[name]
+        shape = tuple(_of(sizes, axis, n) for axis, n in zip(axes, array.shape, strict=True))
+        first = axes[0] if axes else ""
+        part = array[slice(*chunk[first])] if isinstance(first, str) and first in chunk else array
+        if part.shape == shape:
+            return part
+        fed = np.full(shape, self._padding(name, array), array.dtype)
+        fed[tuple(slice(length) for length in part.shape)] = part
+        if first in self.row_axes:
+            fed[len(part) :] = fed[len(part) - 1]
+        return fed
+
+    def _padding(self, name: str, array: Tensor) -> int:
+        """Return what pads an input; the mask hides it, so a kind that cannot hold it gets zero."""
+        return self.padding.get(name, 0) if array.dtype.kind in "iu" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +139,9 @@ class BucketedSession:
             chunk = dict(combination)
             wanted = {**asked, **{axis: stop - start for axis, (start, stop) in chunk.items()}}
             graph = self._graph_for(wanted)
-            given = {name: self._fed(name, arrays[name], chunk, graph) for name in self.inputs}
+            given = {
+                name: self._plan.fed(name, arrays[name], graph.sizes, chunk) for name in self.inputs
+            }
             if checked:
                 told = graph.session.run(given)
                 found = [told[name] for name in outputs]
@@ -172,27 +199,6 @@ class BucketedSession:
     def _is_padded(self, axis: str) -> bool:
         return axis in self._rows or axis in self._masked
 
-    def _fed(self, name: str, array: Tensor, chunk: Mapping[str, Span], graph: _Graph) -> Tensor:
-        """Return an input in the graph's shape."""
-        axes = self._plan.inputs[name]
-        shape = tuple(
-            graph.sizes[axis] if isinstance(axis, str) and axis in graph.sizes else length
-            for axis, length in zip(axes, array.shape, strict=True)
-        )
-        first = axes[0] if axes and isinstance(axes[0], str) else ""
-        part = array[slice(*chunk[first])] if first in chunk else array
-        if part.shape == shape:
-            return part
-        fed = np.full(shape, self._padding(name, array), array.dtype)
-        fed[tuple(slice(length) for length in part.shape)] = part
-        if first in chunk:
-            fed[len(part) :] = fed[len(part) - 1]
-        return fed
-
-    def _padding(self, name: str, array: Tensor) -> int:
-        """Return what pads an input; the mask hides it, so a kind that cannot hold it gets zero."""
-        return self._plan.padding.get(name, 0) if array.dtype.kind in "iu" else 0
-
     def _keep(
         self,
         whole: dict[str, Tensor],
@@ -234,6 +240,16 @@ def open_buckets(
     engine: Engine, folder: Path, listed: Manifest | Listed, options: EngineOptions
 ) -> BucketedSession:
     """Open graphs of fixed shapes; ManifestError where what is listed contradicts itself."""
+    plan = plan_of(listed)
+    graphs = [
+        (engine.open_model(folder / bucket.path, options), bucket.sizes)
+        for bucket in listed.buckets
+    ]
+    return BucketedSession(plan, graphs)
+
+
+def plan_of(listed: Manifest | Listed) -> Plan:
+    """Return what graphs of fixed shapes share; ManifestError where they contradict themselves."""
     axes = set(listed.buckets[0].sizes)
     if any(set(bucket.sizes) != axes for bucket in listed.buckets):
         raise ManifestError("The bundle's shapes do not fit together", why="they name other axes")
@@ -245,11 +261,7 @@ def open_buckets(
     unknown = axes - {axis for shape in plan.inputs.values() for axis in shape}
     if unknown:
         raise ManifestError("The bundle's shapes name an axis that no input has", why=min(unknown))
-    graphs = [
-        (engine.open_model(folder / bucket.path, options), bucket.sizes)
-        for bucket in listed.buckets
-    ]
-    return BucketedSession(plan, graphs)
+    return plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from edgeward.errors import UnsupportedError, UsageError
-from edgeward.runtimes.bundle.manifest import TensorSpec
+from edgeward.runtimes.bundle.manifest import Manifest, TensorSpec
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.runtimes.engines.base import Tensor
+from edgeward.runtimes.engines.bucketed import plan_of
 
 from .bisect_onnx import bisect
 from .bisect_sequences import bisect_sequences
@@ -39,7 +40,28 @@ def bisect_bundles(artifact: Bundle, original: Bundle, *, threads: int = 1) -> B
         return bisect_sequences(artifact, original, threads=threads)
     case = proof_for(mine.task).sample(artifact.path)
     inputs = {spec.name: case.get(spec.name, _nothing(spec)) for spec in mine.inputs}
-    return bisect(original.entry, artifact.entry, inputs, threads=threads)
+    return bisect(original.entry, artifact.entry, _shaped(inputs, mine, other), threads=threads)
+
+
+def _shaped(inputs: dict[str, Tensor], mine: Manifest, other: Manifest) -> dict[str, Tensor]:
+    """Inputs as both entries take them: cut and padded where shapes are fixed."""
+    fixed = [_entry_sizes(one) for one in (mine, other) if one.buckets]
+    if not fixed:
+        return inputs
+    if any(sizes != fixed[0] for sizes in fixed):
+        raise UsageError(
+            "The bundles have other shapes", why="compare with one of dynamic or the same shapes"
+        )
+    plan = plan_of(mine if mine.buckets else other)
+    cut = {
+        name: array[tuple(slice(fixed[0].get(str(axis))) for axis in plan.inputs[name])]
+        for name, array in inputs.items()
+    }
+    return {name: plan.fed(name, array, fixed[0]) for name, array in cut.items()}
+
+
+def _entry_sizes(manifest: Manifest) -> dict[str, int]:
+    return next((b.sizes for b in manifest.buckets if b.path == manifest.entry), {})
 
 
 def _nothing(spec: TensorSpec) -> Tensor:

@@ -87,7 +87,7 @@ class _Fixing:
             if values is None:
                 kept.append(node)
                 continue
-            for name, value in zip(node.output, values, strict=False):
+            for name, value in zip(filter(None, node.output), values, strict=True):
                 self._hold(name, value)
             self.folded += 1
         if self.folded == before:
@@ -113,10 +113,14 @@ class _Fixing:
                     )
 
     def _infer(self) -> None:
-        """Infer all shapes; what ONNX Runtime's own operators give is told by rules."""
+        """Infer all shapes anew; what ONNX Runtime's own operators give is told by rules."""
         from onnx import helper, shape_inference
 
+        proto = self.graph.proto
+        told: list[Any] = []
         while True:
+            del proto.value_info[:]
+            proto.value_info.extend(told)
             try:
                 model = shape_inference.infer_shapes(self.graph.model, data_prop=True)
             except shape_inference.InferenceError as error:
@@ -125,17 +129,16 @@ class _Fixing:
             infos = [*model.graph.value_info, *model.graph.input, *model.graph.output]
             self.shapes = {info.name: _shape(info) for info in infos if _is_shaped(info)}
             self.shapes |= {n: tuple(t.dims) for n, t in self.graph.initializers.items()}
-            told = [
-                helper.make_tensor_value_info(name, kind, shape)
-                for node in self.graph.proto.node
-                for name, kind, shape in self._told(node)
-            ]
-            del self.graph.proto.value_info[:]
-            del self.graph.proto.output[:]
-            self.graph.proto.output.extend(model.graph.output)
-            self.graph.proto.value_info.extend([*model.graph.value_info, *told])
-            if not told:
-                return
+            more = [one for node in proto.node for one in self._told(node)]
+            if not more:
+                break
+            told += [helper.make_tensor_value_info(*one) for one in more]
+        for held, found in (
+            (proto.value_info, model.graph.value_info),
+            (proto.output, model.graph.output),
+        ):
+            del held[:]
+            held.extend(found)
 
     def _told(self, node: Any) -> list[tuple[str, int, tuple[int, ...]]]:
         """The output of a product or a table in blocks, once the shape of its input is known."""
@@ -176,7 +179,7 @@ class _Fixing:
         if any(value is None for value in given.values()):
             return None
         values = _evaluated(node, {n: v for n, v in given.items() if v is not None}, self.graph)
-        small = all(value.size <= _MOST_ELEMENTS for value in values)
+        small = values is not None and all(value.size <= _MOST_ELEMENTS for value in values)
         return values if small else None
 
     def _measured(self, node: Any) -> list[Array] | None:
@@ -202,26 +205,32 @@ class _Fixing:
         """Make a value an initializer under the name that its readers know."""
         from onnx import numpy_helper
 
-        if not name:
-            return
         tensor = self.graph.proto.initializer.add()
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        tensor.CopyFrom(numpy_helper.from_array(np.asarray(value, order="C"), name))
         self.graph.initializers[name] = tensor
         self.shapes[name] = tuple(value.shape)
 
 
-def _evaluated(node: Any, given: Mapping[str, Array], graph: Graph) -> list[Array]:
+def _evaluated(node: Any, given: Mapping[str, Array], graph: Graph) -> list[Array] | None:
+    """What ONNX Runtime makes of one node; None where it has no kernel for it."""
+    import onnxruntime
     from onnx import helper
-    from onnx.reference import ReferenceEvaluator
 
     inputs = [helper.make_tensor_value_info(name, _kind(v), v.shape) for name, v in given.items()]
     outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
     alone = helper.make_graph([node], "one", inputs, outputs)
-    model = helper.make_model(
-        alone, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=10
-    )
-    found = ReferenceEvaluator(model).run(None, dict(given))
-    return [np.asarray(value) for value in found]
+    opset = helper.make_opsetid("", graph.opset)
+    model = helper.make_model(alone, opset_imports=[opset], ir_version=graph.model.ir_version)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return [np.asarray(value) for value in session.run(None, dict(given))]
+    except Exception:  # noqa: BLE001  the engine raises classes of its own
+        return None
 
 
 def _kind(value: Array) -> int:

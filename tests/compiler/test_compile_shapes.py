@@ -1,0 +1,198 @@
+"""Fixed shapes: how they are asked for, what a model and a target take, what a bundle says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from compile_desk import Desk
+from hypothesis import given
+from hypothesis import strategies as st
+from model_folder import write_model
+from proved_job import job
+
+from edgeward.compiler.shape_verify import worst
+from edgeward.compiler.shapes import (
+    DYNAMIC,
+    FixedShapes,
+    axes_of,
+    parse_shapes,
+    shapes_for,
+    stem_of,
+)
+from edgeward.compiler.source import Source
+from edgeward.errors import EdgewardError, UnsupportedError, UsageError
+from edgeward.runtimes import load
+from edgeward.runtimes.bundle.read import open_bundle
+from edgeward.targets.load import load as load_profile
+from edgeward.targets.profile import Profile, Shapes
+
+USAGE = 2
+
+
+def source(folder: Path, task: str = "feature-extraction", model_type: str = "bert") -> Source:
+    return replace(job().source, folder=folder, task=task, model_type=model_type)
+
+
+def wanting(mode: str, **allowed: tuple[int, ...]) -> Profile:
+    return replace(load_profile("kiosk-x86"), shapes=Shapes(mode, allowed))
+
+
+def test_shapes_are_read_as_they_are_written() -> None:
+    found = parse_shapes(" batch=1, sequence = 256|64 |64")
+    assert found == {"batch": (1,), "sequence": (64, 256)}
+    fixed = FixedShapes(tuple(found.items()))
+    assert str(fixed) == "batch=1,sequence=64|256"
+    assert parse_shapes(str(fixed)) == found
+    assert fixed.buckets() == [{"batch": 1, "sequence": 256}, {"batch": 1, "sequence": 64}]
+    assert [stem_of(sizes) for sizes in fixed.buckets()][1] == "batch1_sequence64"
+    assert fixed.largest("sequence") == 256
+    assert fixed.largest("samples") is None
+    assert not DYNAMIC
+    assert DYNAMIC.buckets() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "batch", "batch=", "batch=x", "batch=0", "batch=-1", "=1", "batch=1,batch=2", "batch=1,",
+     "batch=1|", "batch=1.5", "batch=99999999", "b c=1", "batch=\u0661", "../x=1"],
+)  # fmt: skip
+def test_what_is_not_written_so_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        parse_shapes(text)
+    assert "batch=1,sequence=128|256" in caught.value.next
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_shapes_or_refused(text: str) -> None:
+    try:
+        assert all(sizes for sizes in parse_shapes(text).values())
+    except EdgewardError as error:
+        assert error.why
+
+
+def test_each_kind_of_model_has_its_axes(tmp_path: Path) -> None:
+    text = source(tmp_path)
+    assert axes_of(text) == ("batch", "sequence")
+    assert axes_of(replace(text, task="image-classification")) == ("batch",)
+    both = replace(text, task="zero-shot-image-classification")
+    assert axes_of(replace(both, model_type="clip")) == ("texts", "sequence", "images")
+    assert axes_of(replace(both, model_type="siglip")) == ("texts", "images")
+
+
+def test_rows_are_one_unless_they_are_given(tmp_path: Path) -> None:
+    profile = load_profile("kiosk-x86")
+    found = shapes_for(source(tmp_path), profile, "onnx", {"sequence": (16,)})
+    assert str(found) == "batch=1,sequence=16"
+    assert shapes_for(source(tmp_path), profile, "onnx", None) is DYNAMIC
+    pictures = source(tmp_path, "image-classification", "vit")
+    assert str(shapes_for(pictures, profile, "onnx", {"batch": (2, 4)})) == "batch=2|4"
+
+
+def test_a_target_that_wants_fixed_shapes_gets_them(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 100}))
+    one, some = wanting("static", sequence=(64,)), wanting("enumerated", sequence=(64, 128, 512))
+    assert str(shapes_for(source(tmp_path), one, "onnx", None)) == "batch=1,sequence=64"
+    assert str(shapes_for(source(tmp_path), some, "onnx", None)) == "batch=1,sequence=64|100"
+    own = shapes_for(source(tmp_path), some, "onnx", {"sequence": (64,), "batch": (3,)})
+    assert str(own) == "batch=3,sequence=64"
+    with pytest.raises(UnsupportedError, match="kiosk-x86 does not take sequence=32"):
+        shapes_for(source(tmp_path), some, "onnx", {"sequence": (32,)})
+    with pytest.raises(UsageError, match="size for sequence") as caught:
+        shapes_for(source(tmp_path), wanting("static", batch=(1,)), "onnx", None)
+    assert "kiosk-x86" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("task", "model_type", "given_", "words"),
+    [
+        ("feature-extraction", "bert", {"samples": (5,)}, "its axes are batch, sequence"),
+        ("image-classification", "vit", {"sequence": (5,)}, "its axes are batch"),
+        ("feature-extraction", "bert", {"sequence": (101,)}, "at most 100"),
+        ("feature-extraction", "bert", {"batch": (1,)}, "given: batch"),
+        (
+            "feature-extraction",
+            "bert",
+            {"batch": tuple(range(1, 12)), "sequence": (8, 16, 32)},
+            "at most 32",
+        ),
+        ("text-generation", "llama", {"batch": (1,)}, "cache grows"),
+        ("text2text-generation", "t5", {"batch": (1,)}, "cache grows"),
+        ("automatic-speech-recognition", "whisper", {"batch": (1,)}, "cache grows"),
+        ("ctc", "wav2vec2", {"samples": (16000,)}, "without a mask"),
+    ],
+)
+def test_what_a_model_cannot_have_is_told(
+    tmp_path: Path, task: str, model_type: str, given_: Any, words: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 100}))
+    with pytest.raises((UsageError, UnsupportedError)) as caught:
+        shapes_for(source(tmp_path, task, model_type), load_profile("kiosk-x86"), "onnx", given_)
+    assert words in caught.value.why
+
+
+def test_another_format_has_none(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="gguf has no fixed shapes"):
+        shapes_for(source(tmp_path), load_profile("kiosk-x86"), "gguf", {"batch": (1,)})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"), [("depth=3", "its axes are batch, sequence"), ("batch", "cannot be read")]
+)
+def test_the_command_refuses_before_work_begins(tmp_path: Path, shapes: str, words: str) -> None:
+    model = write_model(tmp_path / "model")
+    command = [sys.executable, "-m", "edgeward", "compile", str(model), "-t", "kiosk-x86"]
+    done = subprocess.run(
+        [*command, "--shapes", shapes, "--dry-run"],
+        env=dict(os.environ), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert words in done.stderr
+
+
+def test_the_worst_of_all_shapes_counts() -> None:
+    first = {"cosine_min": 0.9, "untraced_relative_difference": 0.1, "token_ids_equal": 1.0}
+    second = {"cosine_min": 0.8, "untraced_relative_difference": 0.05, "token_ids_equal": 1.0}
+    found = worst([first, second])
+    assert found == {
+        "cosine_min": 0.8,
+        "untraced_relative_difference": 0.1,
+        "token_ids_equal": 1.0,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_real_model_of_fixed_shapes_embeds_as_the_dynamic_one(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk")
+    assert desk.run(precisions="fp32").returncode == 0
+    (name,) = desk.made()
+    (desk.build / name).rename(tmp_path / "dynamic")
+    done = desk.run("--shapes", "batch=1,sequence=64|256", "--report", "json")
+    assert done.returncode == 0, done.stderr
+    bundle = open_bundle(json.loads(done.stdout)[0]["path"])
+    manifest = bundle.manifest
+    assert manifest.recipe.options["shapes"] == "batch=1,sequence=64|256"
+    assert manifest.proof.untraced_shapes == [[1, 256], [1, 64]]
+    assert [bucket.sizes["sequence"] for bucket in manifest.buckets] == [256, 64]
+    assert manifest.buckets[0].path == manifest.entry == "onnx/model.onnx"
+    for bucket in manifest.buckets:
+        path = bundle.path / bucket.path
+        graph = onnx.load(path, load_external_data=False).graph
+        for value in [*graph.input, *graph.output, *graph.value_info]:
+            assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
+        onnx.checker.check_model(str(path), full_check=True)
+    assert manifest.size < open_bundle(tmp_path / "dynamic").manifest.size + (1 << 20)
+    texts = [" ".join(["gate"] * words) for words in (3, 58, 98)]
+    with load(tmp_path / "dynamic", threads=1) as wanted, load(bundle, threads=1) as fixed:
+        assert [fixed.embed_counted([text]).tokens for text in texts] == [5, 60, 100]
+        for batch in (*([text] for text in texts), texts):
+            np.testing.assert_allclose(fixed.embed(batch), wanted.embed(batch), atol=1e-5)
