@@ -10,7 +10,6 @@ from edgeward.runtimes.bundle.canonical import JSON
 from .formats.base import Artifact, Format, Job, Stages
 from .formats.registry import format_module
 from .package import Proved
-from .shapes import SEQUENCE
 from .stages import StageInput, StageResult, StageSpec
 from .tasks import task_spec
 from .texts import ProofTexts
@@ -52,7 +51,7 @@ def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
             "golden_texts": list(texts.golden.values()),
             "evaluation_texts": list(texts.evaluation),
             "seed": 0,
-            **_limits(job),
+            **_sizes(job),
         },
         toolchain=module.toolchain(),
         estimate_bytes=source.weight_bytes * 2 + (1 << 30),
@@ -128,10 +127,10 @@ def _parts(artifact: Artifact) -> dict[str, JSON]:
     return {**parts, "shapes": dict(artifact.shapes)} if artifact.shapes else parts
 
 
-def _limits(job: Job) -> dict[str, JSON]:
-    """The original reads no more of a text than the artifact can."""
-    longest = job.shapes.largest(SEQUENCE)
-    return {} if longest is None else {"longest": longest}
+def _sizes(job: Job) -> dict[str, JSON]:
+    """The original gets what the artifact can read, no longer text or sound."""
+    sizes = {axis: list(sizes) for axis, sizes in job.shapes.axes}
+    return {"sizes": {**sizes}} if sizes else {}
 
 
 def _timed_inputs(artifact: Artifact, reference: StageResult) -> dict[str, StageInput]:

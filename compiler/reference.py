@@ -31,7 +31,8 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     """Write `golden/`, `evaluation.safetensors` and `shapes.safetensors`."""
     folder = context.inputs["source"]
     pipeline = read_pipeline(folder)
-    limit = token_limit(folder, pipeline.max_tokens, params.get("longest"))
+    longest = max(params.get("sizes", {}).get("sequence", ()), default=None)
+    limit = token_limit(folder, pipeline.max_tokens, longest)
     original = _Original(folder, pipeline, limit)
     names, texts = params["golden_names"], [_grown(t, limit) for t in params["golden_texts"]]
     context.progress(0.2, "golden inputs")

@@ -19,9 +19,11 @@ from edgeward.targets.profile import Profile
 from .source import Source
 from .tasks import task_spec
 
-BATCH, SEQUENCE, TEXTS, IMAGES = "batch", "sequence", "texts", "images"
+BATCH, SEQUENCE, SAMPLES = "batch", "sequence", "samples"
+TEXTS, IMAGES = "texts", "images"
 ROWS = (BATCH, TEXTS, IMAGES)
 FORMATS = ("onnx",)
+_HEARS_FRAMES = ("audio-spectrogram-transformer",)
 MOST_GRAPHS = 32
 _LARGEST = 10**7
 _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -42,10 +44,6 @@ class FixedShapes:
     def __str__(self) -> str:
         """Write it as it is typed."""
         return ",".join(f"{axis}={'|'.join(map(str, sizes))}" for axis, sizes in self.axes)
-
-    def largest(self, axis: str) -> int | None:
-        """Return the largest size of an axis, None where it has none."""
-        return max(dict(self.axes).get(axis, ()), default=None)
 
     def buckets(self) -> list[dict[str, int]]:
         """Return every combination, the largest first."""
@@ -114,6 +112,8 @@ def axes_of(source: Source) -> tuple[str, ...]:
     if modality == "image-text":
         padded_to_the_end = source.model_type.startswith("siglip")
         return (TEXTS, IMAGES) if padded_to_the_end else (TEXTS, SEQUENCE, IMAGES)
+    if modality == "audio" and source.model_type not in _HEARS_FRAMES:
+        return (BATCH, SAMPLES)
     return (BATCH,)
 
 
@@ -134,20 +134,14 @@ def _unreadable(why: str) -> UsageError:
 
 def _refuse_what_cannot_be(source: Source, format_name: str) -> None:
     spec = task_spec(source.task)
-    able = "embedding, classifying, tagging, answering, filling gaps, pictures: in ONNX"
     if format_name not in FORMATS:
         why = f"fixed shapes are for {', '.join(FORMATS)}"
         raise UnsupportedError(f"{format_name} has no fixed shapes", why=why)
     if spec.generates:
         raise UnsupportedError(
             f"{spec.name} has no fixed shapes",
-            why=f"its cache grows with every token; what can have them is {able}",
-        )
-    if spec.modality == "audio" and source.model_type != "audio-spectrogram-transformer":
-        raise UnsupportedError(
-            f"{source.model_type} has no fixed shapes",
-            why="it reads a waveform without a mask: one that is padded sounds otherwise to it; "
-            f"what can have them is {able}, sounds as frames",
+            why="its cache grows with every token; models that embed, classify, tag, answer, "
+            "fill gaps, see or hear can have them",
         )
 
 

@@ -33,7 +33,7 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     spec, folder = task_spec(params["task"]), context.inputs["source"]
     model = load_model(folder, spec.auto_class)
     modality = open_modality(spec, folder, model)
-    modality.limit_texts(params.get("longest"))
+    modality.fit(params.get("sizes", {}))
     named = dict(zip(params["golden_names"], params["golden_texts"], strict=True))
     padding = getattr(model.config.get_text_config(), "pad_token_id", None) or 0
     sets = {

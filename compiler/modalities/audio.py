@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeward.compiler.tasks import TaskSpec
 
-from .base import Axes, Given
+from .base import Axes, Given, Sizes
 
 _RATE = 16_000
 _SECONDS = (0.5, 1.0, 1.7)
@@ -27,6 +27,7 @@ class Audio:
         self._name = "input_features" if "input_features" in taken else "input_values"
         spectrogram = hasattr(config, "frequency_stride")
         self._frames = (int(config.max_length), int(config.num_mel_bins)) if spectrogram else None
+        self._lengths: tuple[int, ...] = ()
 
     def traced(self) -> dict[str, Any]:
         """Return two sounds of one length."""
@@ -38,8 +39,9 @@ class Audio:
             return {self._name: {0: "batch"}}
         return {self._name: {0: "batch", 1: "samples"}}
 
-    def limit_texts(self, tokens: int | None) -> None:
-        """Do nothing: there are no texts."""
+    def fit(self, sizes: Sizes) -> None:
+        """Make sounds of exactly the lengths `samples`: a waveform has no mask to pad it behind."""
+        self._lengths = tuple(sizes.get("samples", ()))
 
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return sounds of several lengths, and silence."""
@@ -48,7 +50,7 @@ class Audio:
         del texts
         cases = [
             Given(f"{seconds} s", {self._name: self._sounds(1, seconds, number)})
-            for number, seconds in enumerate(_SECONDS)
+            for number, seconds in enumerate(self._lasting(_SECONDS))
         ]
         return [
             *cases,
@@ -66,15 +68,22 @@ class Audio:
         return self._seeded(500, _CALIBRATED)
 
     def _seeded(self, seed: int, number: int) -> list[Given]:
+        lasting = self._lasting((1.0,))
         return [
-            Given(f"sound {n}", {self._name: self._sounds(1, 1.0, seed + n)}) for n in range(number)
+            Given(f"sound {n}", {self._name: self._sounds(1, lasting[n % len(lasting)], seed + n)})
+            for n in range(number)
         ]
+
+    def _lasting(self, usual: Sequence[float]) -> list[float]:
+        """Return the usual seconds, or those of the lengths that fit."""
+        return [length / _RATE for length in self._lengths] or list(usual)
 
     def untraced(self, seed: int) -> list[Given]:
         """Return other batches and other lengths."""
+        fixed = [(rows, length / _RATE) for length in self._lengths for rows in (1, 3)]
         return [
             Given(f"{rows} x {seconds} s", {self._name: self._sounds(rows, seconds, seed + rows)})
-            for rows, seconds in ((1, 0.4), (3, 1.3), (1, 3.0))
+            for rows, seconds in fixed or ((1, 0.4), (3, 1.3), (1, 3.0))
         ]
 
     def _sounds(self, rows: int, seconds: float, seed: int) -> Any:
@@ -90,7 +99,7 @@ def voices(rows: int, seconds: float, generator: Any) -> Any:
     """Vowel-like sums of harmonics that swell and fade, with a little noise; unit variance."""
     import torch
 
-    count = int(seconds * _RATE)
+    count = round(seconds * _RATE)
     clock = torch.arange(count) / _RATE
     pitch = 90 + 160 * torch.rand((rows, 1, 1), generator=generator)
     harmonics = torch.arange(1, 13)[None, :, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from edgeward.compiler.tasks import TaskSpec
 
 Axes = dict[str, dict[int, str]]
+Sizes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Modality(Protocol):
     def axes(self) -> Axes:
         """Return the dynamic axes of each input by the names that people expect to read."""
 
-    def limit_texts(self, tokens: int | None) -> None:
-        """Make no text longer than `tokens`, where it is given and there are texts."""
+    def fit(self, sizes: Sizes) -> None:
+        """Make every case fit graphs of fixed shapes; empty where they are dynamic."""
 
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return the hard cases; `texts` are the packaged ones by name."""

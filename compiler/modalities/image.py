@@ -9,7 +9,7 @@ from typing import Any
 from edgeward.compiler.tasks import TaskSpec
 from edgeward.runtimes.tasks.pooling import read_json
 
-from .base import Axes, Given
+from .base import Axes, Given, Sizes
 
 _DEFAULT_SIDE = 224
 _LARGEST_SIDE = 4096
@@ -37,8 +37,8 @@ class Image:
         """Return the batch: height and width are what the preprocessing makes."""
         return {"pixel_values": {0: "batch"}}
 
-    def limit_texts(self, tokens: int | None) -> None:
-        """Do nothing: there are no texts."""
+    def fit(self, sizes: Sizes) -> None:
+        """Do nothing: pictures are of the size that they always are."""
 
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return plain, busy, empty and saturated pictures."""

@@ -9,7 +9,7 @@ from typing import Any
 from edgeward.compiler.reference_model import load_tokenizer
 from edgeward.compiler.tasks import TaskSpec
 
-from .base import Axes, Given
+from .base import Axes, Given, Sizes
 from .image import Image
 
 _SAMPLE = ["a photo of a gate", "two people waiting at the platform"]
@@ -36,10 +36,9 @@ class ImageText(Image):
         text = {0: "texts"} if self._to_the_end else {0: "texts", 1: "sequence"}
         return {**dict.fromkeys(self._names, text), "pixel_values": {0: "images"}}
 
-    def limit_texts(self, tokens: int | None) -> None:
-        """Make no text longer than `tokens`, where it is given and their length may vary."""
-        if tokens is not None and not self._to_the_end:
-            self._limit = min(self._limit, tokens)
+    def fit(self, sizes: Sizes) -> None:
+        """Make no text longer than the longest `sequence`."""
+        self._limit = min(self._limit, max(sizes.get("sequence", ()), default=self._limit))
 
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return each picture beside hard texts."""

@@ -11,7 +11,7 @@ from edgeward.compiler.reference_model import load_tokenizer
 from edgeward.compiler.tasks import TaskSpec
 from edgeward.runtimes.tasks.tokens import token_limit
 
-from .base import Axes, Given
+from .base import Axes, Given, Sizes
 
 LONGEST = 512
 _SAMPLE = ["A short text.", "A text that is a little longer than the first one."]
@@ -37,9 +37,10 @@ class Text:
         """Return batch and sequence."""
         return {name: {0: "batch", 1: "sequence"} for name in self._names}
 
-    def limit_texts(self, tokens: int | None) -> None:
-        """Make no text longer than `tokens`, where it is given."""
-        self._limit = min((each for each in (self._limit, tokens) if each), default=None)
+    def fit(self, sizes: Sizes) -> None:
+        """Make no text longer than the longest `sequence`."""
+        longest = max(sizes.get("sequence", ()), default=None)
+        self._limit = min((each for each in (self._limit, longest) if each), default=None)
 
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return the packaged texts, the longest grown to the model's limit."""
