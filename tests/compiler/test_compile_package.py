@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from proved_job import ASSETS, PROOF_TEXTS, job, proved
+from proved_job import ASSETS, PROOF_TEXTS, RecordedStages, job, proved
 
 from edgeward.compiler.compile import CompileRequest, refuse_failure
+from edgeward.compiler.formats import onnx
 from edgeward.compiler.formats.base import Job
 from edgeward.compiler.package import Proved, bundle_name, check_place, package
+from edgeward.compiler.shapes import FixedShapes
 from edgeward.compiler.tolerances import tolerances_of
 from edgeward.errors import ProofError, UsageError
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
@@ -65,6 +67,33 @@ def test_weights_beside_the_graph_keep_the_name_that_it_knows(place: Path) -> No
     done.artifact.model.path.with_name("model.onnx.data").write_bytes(b"weights")
     package(done, "tiny", PROOF_TEXTS, place)
     assert (place / "onnx" / "model.onnx.data").read_bytes() == b"weights"
+
+
+def test_graphs_of_fixed_shapes_lie_beside_each_other(place: Path) -> None:
+    shapes = FixedShapes((("batch", (1,)), ("sequence", (64, 256))))
+    made = replace(job(precision="int8-dynamic"), shapes=shapes)
+    bundle, _ = packaged(place, made)
+    manifest = bundle.manifest
+    assert manifest.entry == "onnx/model_quantized.onnx"
+    assert {bucket.path: bucket.sizes for bucket in manifest.buckets} == {
+        "onnx/model_quantized.onnx": {"batch": 1, "sequence": 256},
+        "onnx/model_batch1_sequence64_quantized.onnx": {"batch": 1, "sequence": 64},
+    }
+    assert (place / manifest.buckets[1].path).read_bytes() == b"batch1_sequence64"
+    assert manifest.padding == {"input_ids": 3}
+    assert manifest.recipe.options["shapes"] == "batch=1,sequence=64|256"
+    assert [stage.name for stage in manifest.stages][1:4] == ["optimise", "quantise", "shapes"]
+    assert packaged(place, made, cosine_min=1.0)[1]
+    assert not packaged(place, job(precision="int8-dynamic"), cosine_min=1.0, kl_mean=0.0)[1]
+    assert open_bundle(place).manifest.buckets == []
+
+
+def test_fixed_shapes_have_standard_operators_alone(tmp_path: Path) -> None:
+    fixed = replace(job(), shapes=FixedShapes((("batch", (1,)), ("sequence", (64,)))))
+    for made, fused in ((job(), True), (fixed, False)):
+        stages = RecordedStages(tmp_path / str(fused))
+        onnx.build(made, stages)
+        assert stages.specs[1].params["fuse"] is fused
 
 
 def test_the_manifest_tells_source_target_recipe_tools_and_stages(place: Path) -> None:

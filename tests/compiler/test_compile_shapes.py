@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from model_folder import write_model
 from proved_job import job
 
-from edgeward.compiler.shape_verify import worst
+from edgeward.compiler.shape_verify import turns_of, worst
 from edgeward.compiler.shapes import (
     DYNAMIC,
     FixedShapes,
@@ -32,6 +32,7 @@ from edgeward.compiler.source import Source
 from edgeward.errors import EdgewardError, UnsupportedError, UsageError
 from edgeward.runtimes import load
 from edgeward.runtimes.bundle.read import open_bundle
+from edgeward.runtimes.engines.bucketed import listed
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile, Shapes
 
@@ -168,6 +169,41 @@ def test_the_worst_of_all_shapes_counts() -> None:
         "untraced_relative_difference": 0.1,
         "token_ids_equal": 1.0,
     }
+
+
+def bucket(path: str, **sizes: int) -> dict[str, Any]:
+    return {"path": path, "sizes": sizes}
+
+
+def test_every_graph_has_its_turn_beside_those_that_hold_the_rest() -> None:
+    text = {"name": "input_ids", "dtype": "int64", "shape": ["batch", "sequence"]}
+    mask = {**text, "name": "attention_mask"}
+    found = turns_of(
+        listed({
+            "inputs": [text, mask], "outputs": [], "padding": {},
+            "buckets": [
+                bucket("a", batch=4, sequence=8), bucket("b", batch=4, sequence=2),
+                bucket("c", batch=1, sequence=8),
+            ],
+        })
+    )  # fmt: skip
+    assert [[one.path for one in turn] for turn in found] == [["a"], ["a", "b"], ["a", "c"]]
+    sound = {"name": "input_values", "dtype": "float", "shape": ["batch", "samples"]}
+    found = turns_of(
+        listed({
+            "inputs": [sound], "outputs": [], "padding": {},
+            "buckets": [
+                bucket("a", batch=4, samples=8), bucket("b", batch=4, samples=2),
+                bucket("c", batch=1, samples=8), bucket("d", batch=1, samples=2),
+            ],
+        })
+    )  # fmt: skip
+    assert [[one.path for one in turn] for turn in found] == [
+        ["b", "a"],
+        ["a", "b"],
+        ["b", "a", "c"],
+        ["b", "a", "d"],
+    ]
 
 
 @pytest.mark.slow

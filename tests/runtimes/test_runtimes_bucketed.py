@@ -213,6 +213,35 @@ def test_an_axis_that_no_mask_hides_has_to_fit() -> None:
     assert plan.masked_axes == ()
 
 
+def doubled(path: Path, batch: int, samples: int) -> None:
+    """A sound and its samples twice as loud."""
+    sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, [batch, samples])
+    loud = helper.make_tensor_value_info("loud", TensorProto.FLOAT, [batch, samples])
+    nodes = [helper.make_node("Add", ["sound", "sound"], ["loud"])]
+    graph = helper.make_graph(nodes, "loud", [sound], [loud])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path
+    )
+
+
+def test_a_sound_has_to_have_a_length_that_there_is(tmp_path: Path) -> None:
+    document = {
+        "inputs": [{"name": "sound", "dtype": "float", "shape": ["batch", "samples"]}],
+        "outputs": [{"name": "loud", "dtype": "float", "shape": ["batch", "samples"]}],
+        "padding": {},
+        "buckets": [{"path": f"{n}.onnx", "sizes": {"batch": 2, "samples": n}} for n in (16, 10)],
+    }
+    for length in (10, 16):
+        doubled(tmp_path / f"{length}.onnx", 2, length)
+    one = open_buckets(engine, tmp_path, listed(document), EngineOptions(threads=1))
+    for shape in ((1, 10), (2, 16), (3, 10)):
+        sound = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        np.testing.assert_array_equal(one.run({"sound": sound})["loud"], sound * 2)
+    with pytest.raises(UsageError, match="samples is 12") as caught:
+        one.run({"sound": np.ones((1, 12), np.float32)})
+    assert "exactly 10, 16" in caught.value.why
+
+
 @pytest.mark.parametrize(
     ("buckets", "words"),
     [

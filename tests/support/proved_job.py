@@ -74,11 +74,14 @@ class RecordedStages:
         place = self._folder / f"{len(self.specs)}-{spec.name}"
         write_tiny_model(place / "assets", tiny_weights())
         (place / "assets" / "onnx" / "model.onnx").rename(place / "model.onnx")
+        for stem in spec.params.get("buckets", ()):
+            (place / f"{stem}.onnx").write_bytes(stem.encode())
         write_cases(place, list(PROOF_TEXTS.golden), tiny_cases(tiny_weights()))
         return StageResult(
             key=hashlib.sha256(place.name.encode()).hexdigest(), path=place,
             data={
                 "inputs": _INPUTS, "outputs": _OUTPUTS, "shapes": [[1, 5]], "fused_attentions": 0,
+                "padding": {"input_ids": 3},
             }, metrics={},
             seconds=1.5, peak_memory_bytes=7, cached=False,
             versions={"torch": "2.0", "leftpad": "1.0"},
