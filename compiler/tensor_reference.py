@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from edgeward.errors import SourceError
-from edgeward.runtimes.proof.sketch import sketch
+from edgeward.runtimes.engines.base import Tensor
+from edgeward.runtimes.proof.sketch import Sketch, sketch
 from edgeward.runtimes.proof.tensors import (
     TensorCase,
     TensorCases,
+    hides_tokens,
+    with_tokens,
     without_hidden,
     write_cases,
 )
@@ -43,7 +46,7 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     }
     for number, (place, given) in enumerate(sets.items()):
         context.progress(0.2 + 0.25 * number, place or "golden inputs")
-        cases = tuple(_case(model, spec, one) for one in given)
+        cases = _cases(model, spec, given)
         write_cases(context.out / place, TensorCases(cases, spec.classes, padding))
     return {
         "shapes": [list(_shape(one)) for one in sets[UNTRACED]],
@@ -53,25 +56,45 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _case(model: Any, spec: TaskSpec, given: Given) -> TensorCase:
+def _cases(model: Any, spec: TaskSpec, given: Sequence[Given]) -> tuple[TensorCase, ...]:
+    """Only a case with hidden tokens waits for the others: they tell which outputs have tokens."""
+    inputs = [{name: tensor.numpy() for name, tensor in one.tensors.items()} for one in given]
+    shapes, kept = [], dict[int, dict[str, Sketch]]()
+    waiting: dict[int, dict[str, Tensor]] = {}
+    for number, one in enumerate(given):
+        outputs = _outputs(model, spec, one)
+        shapes.append({name: value.shape for name, value in outputs.items()})
+        if hides_tokens(inputs[number]):
+            waiting[number] = outputs
+        else:
+            kept[number] = _sketches(outputs, spec)
+    by_token = with_tokens(inputs, shapes)
+    for number, outputs in waiting.items():
+        outputs |= {name: without_hidden(outputs[name], inputs[number]) for name in by_token}
+        kept[number] = _sketches(outputs, spec)
+    return tuple(
+        TensorCase(one.name, fed, kept[number], one.texts)
+        for number, (one, fed) in enumerate(zip(given, inputs, strict=True))
+    )
+
+
+def _sketches(outputs: Mapping[str, Tensor], spec: TaskSpec) -> dict[str, Sketch]:
+    return {name: sketch(value, spec.classes.get(name)) for name, value in outputs.items()}
+
+
+def _outputs(model: Any, spec: TaskSpec, given: Given) -> dict[str, Tensor]:
     import torch
 
     with torch.inference_mode():
         results = model(**given.tensors)
-    inputs = {name: tensor.numpy() for name, tensor in given.tensors.items()}
-    outputs = {name: without_hidden(results[name].float().numpy(), inputs) for name in spec.outputs}
+    outputs = {name: np.asarray(results[name].float().numpy()) for name in spec.outputs}
     for name, value in outputs.items():
         if not np.isfinite(value).all():
             raise SourceError(
                 f"The model's {name} is not finite for {given.name}",
                 why="its weights hold NaN or infinities, or it overflows in float32",
             )
-    return TensorCase(
-        given.name,
-        inputs,
-        {name: sketch(value, spec.classes.get(name)) for name, value in outputs.items()},
-        given.texts,
-    )
+    return outputs
 
 
 def _shape(given: Given) -> Sequence[int]:

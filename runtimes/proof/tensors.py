@@ -114,8 +114,14 @@ def tensor_metrics(
 
     With a tokenizer, also the share of texts whose token ids are all the original's.
     """
-    pairs = [(case, _run(engine, case.inputs)) for case in given.cases]
-    pairs += _together(engine, given, _with_tokens(pairs))
+    alone = [_run(engine, case.inputs) for case in given.cases]
+    shapes = [{name: value.shape for name, value in found.items()} for found in alone]
+    by_token = with_tokens([case.inputs for case in given.cases], shapes)
+    for case, outputs in zip(given.cases, alone, strict=True):
+        if hides_tokens(case.inputs):
+            outputs |= {n: without_hidden(outputs[n], case.inputs) for n in by_token}
+    pairs = list(zip(given.cases, alone, strict=True))
+    pairs += _together(engine, given, by_token)
     compared = compare_sketches(
         (kept, sketch(outputs[name], given.classes.get(name)))
         for case, outputs in pairs
@@ -157,36 +163,40 @@ def typical(cases: TensorCases) -> TensorCase:
 
 
 def _run(engine: EngineSession, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    outputs = engine.run({name: inputs[name] for name in engine.inputs})
-    return {name: without_hidden(value, inputs) for name, value in outputs.items()}
+    return engine.run({name: inputs[name] for name in engine.inputs})
+
+
+def hides_tokens(inputs: Mapping[str, Tensor]) -> bool:
+    """Whether a case's mask hides some of its tokens."""
+    return _MASK in inputs and not inputs[_MASK].all()
 
 
 def without_hidden(output: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Return an output with zeros at the tokens that the mask hides: nobody reads those.
+    """Return an output that has one value a token, zero where the mask hides it.
 
-    Some models give them values that depend on how many there are.
+    Nobody reads those, and some models give them values that depend on how many there are.
     """
-    mask = inputs.get(_MASK)
-    if mask is None or output.shape[:2] != mask.shape or mask.all():
-        return output
+    mask = inputs[_MASK]
     seen = mask.astype(bool).reshape(*mask.shape, *(1,) * (output.ndim - 2))
     return np.where(seen, output, np.zeros((), output.dtype))
 
 
-def _with_tokens(pairs: Sequence[tuple[TensorCase, Mapping[str, Tensor]]]) -> set[str]:
-    """The outputs that have one value a token: their second axis is as long as each text."""
+def with_tokens(
+    inputs: Sequence[Mapping[str, Tensor]], shapes: Sequence[Mapping[str, tuple[int, ...]]]
+) -> set[str]:
+    """Return the outputs with one value a token: the second axis is as long as each case's text."""
     return {
         name
-        for name in (pairs[0][1] if pairs else ())
+        for name in (shapes[0] if shapes else ())
         if all(
-            outputs[name].ndim > 1 and outputs[name].shape[1] == _length(case)
-            for case, outputs in pairs
+            len(each[name]) > 1 and each[name][1] == _length(fed)
+            for fed, each in zip(inputs, shapes, strict=True)
         )
     }
 
 
-def _length(case: TensorCase) -> int:
-    return case.inputs[_IDS].shape[1] if _IDS in case.inputs else 0
+def _length(inputs: Mapping[str, Tensor]) -> int:
+    return inputs[_IDS].shape[1] if _IDS in inputs else 0
 
 
 def _together(
@@ -217,7 +227,7 @@ def _groups(cases: Sequence[TensorCase]) -> list[list[TensorCase]]:
 def _run_batch(
     engine: EngineSession, batch: Sequence[TensorCase], padding: int, with_tokens: Collection[str]
 ) -> list[dict[str, Tensor]]:
-    lengths = [_length(case) for case in batch]
+    lengths = [_length(case.inputs) for case in batch]
     longest = max(lengths)
     inputs = {
         name: np.concatenate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ from edgeward.runtimes.proof.sketch import MOST_VALUES, compare_sketches, sketch
 from edgeward.runtimes.proof.tensors import (
     TensorCase,
     TensorCases,
+    hides_tokens,
     read_cases,
     tensor_metrics,
+    with_tokens,
+    without_hidden,
     write_cases,
 )
 
@@ -155,3 +159,46 @@ def test_damaged_cases_are_told(tmp_path: Path, spoil: object) -> None:
     spoil(tmp_path)
     with pytest.raises(IntegrityError, match="damaged"):
         read_cases(tmp_path)
+
+
+class OwnMask(TokenEngine):
+    """Gives what the mask hides values that depend on how many there are."""
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = super().run(inputs)
+        hidden = inputs["attention_mask"] == 0
+        found["tokens"] = found["tokens"] + (hidden * hidden.sum())[..., None]
+        return found
+
+
+def test_what_a_mask_hides_is_not_compared_and_all_else_is() -> None:
+    """The sums are as wide as the second text is long: they are compared all the same."""
+    inputs = []
+    for length in (3, 5):
+        mask = np.ones((2, length), np.int64)
+        mask[1, 1:] = 0
+        inputs.append(
+            {"input_ids": np.arange(2 * length).reshape(2, length), "attention_mask": mask}
+        )
+    assert all(hides_tokens(each) for each in inputs)
+
+    def cases(engine: TokenEngine) -> TensorCases:
+        kept = []
+        for each in inputs:
+            outputs = engine.run(each)
+            outputs["tokens"] = without_hidden(outputs["tokens"], each)
+            kept.append(TensorCase("case", each, {n: sketch(v) for n, v in outputs.items()}))
+        return TensorCases(tuple(kept), {})
+
+    plain = cases(TokenEngine())
+    assert tensor_metrics(OwnMask(), plain)["relative_difference"] == 0
+    other = TensorCases(
+        tuple(
+            replace(case, outputs={**case.outputs, "sums": sketch(np.ones((2, 5), np.float32))})
+            for case in plain.cases
+        ),
+        {},
+    )
+    assert tensor_metrics(TokenEngine(), other)["relative_difference"] > 0.1
+    shapes = [{"tokens": (2, n, 2), "sums": (2, 5)} for n in (3, 5)]
+    assert with_tokens(inputs, shapes) == {"tokens"}
