@@ -230,3 +230,30 @@ def test_rounded_weights_are_small_and_near(tmp_path: Path) -> None:
         assert manifest.proof.engine is not None
         assert manifest.proof.engine.version == "1.23.2"
         assert manifest.recipe.options["portable"] is (row["precision"] in ("fp16", "int8-static"))
+
+
+def test_fixed_shapes_embed_as_the_dynamic_bundle_does(
+    both: tuple[Desk, Rows], tmp_path: Path
+) -> None:
+    dynamic = open_bundle(both[1][0]["path"])
+    done = both[0].twin(tmp_path / "desk").run("--shapes", "batch=1,sequence=64|256")
+    assert done.returncode == 0, done.stderr
+    bundle = open_bundle(tmp_path / "desk" / "build" / dynamic.path.name)
+    manifest = bundle.manifest
+    assert manifest.recipe.options["shapes"] == "batch=1,sequence=64|256"
+    assert manifest.proof.untraced_shapes == [[1, 256], [1, 64]]
+    assert [bucket.sizes["sequence"] for bucket in manifest.buckets] == [256, 64]
+    assert manifest.buckets[0].path == manifest.entry == "onnx/model.onnx"
+    assert manifest.size < dynamic.manifest.size + (1 << 20)
+    for bucket in manifest.buckets:
+        path = bundle.path / bucket.path
+        graph = onnx.load(path, load_external_data=False).graph
+        for value in [*graph.input, *graph.output, *graph.value_info]:
+            assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
+        onnx.checker.check_model(str(path), full_check=True)
+    texts = [" ".join(["gate"] * words) for words in (3, 58, 98)]
+    with load(dynamic, threads=1) as wanted, load(bundle, threads=1) as fixed:
+        assert [fixed.embed_counted([text]).tokens for text in texts] == [5, 60, 100]
+        for batch in (*([text] for text in texts), texts, [LONG]):
+            np.testing.assert_allclose(fixed.embed(batch), wanted.embed(batch), atol=1e-5)
+    assert verify(bundle.path) == 0

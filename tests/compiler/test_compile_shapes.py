@@ -10,10 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from compile_desk import Desk
 from hypothesis import given
 from hypothesis import strategies as st
 from model_folder import write_model
@@ -30,8 +27,6 @@ from edgeward.compiler.shapes import (
 )
 from edgeward.compiler.source import Source
 from edgeward.errors import EdgewardError, UnsupportedError, UsageError
-from edgeward.runtimes import load
-from edgeward.runtimes.bundle.read import open_bundle
 from edgeward.runtimes.engines.bucketed import listed
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile, Shapes
@@ -204,32 +199,3 @@ def test_every_graph_has_its_turn_beside_those_that_hold_the_rest() -> None:
         ["b", "a", "c"],
         ["b", "a", "d"],
     ]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_real_model_of_fixed_shapes_embeds_as_the_dynamic_one(tmp_path: Path) -> None:
-    desk = Desk(tmp_path / "desk")
-    assert desk.run(precisions="fp32").returncode == 0
-    (name,) = desk.made()
-    (desk.build / name).rename(tmp_path / "dynamic")
-    done = desk.run("--shapes", "batch=1,sequence=64|256", "--report", "json")
-    assert done.returncode == 0, done.stderr
-    bundle = open_bundle(json.loads(done.stdout)[0]["path"])
-    manifest = bundle.manifest
-    assert manifest.recipe.options["shapes"] == "batch=1,sequence=64|256"
-    assert manifest.proof.untraced_shapes == [[1, 256], [1, 64]]
-    assert [bucket.sizes["sequence"] for bucket in manifest.buckets] == [256, 64]
-    assert manifest.buckets[0].path == manifest.entry == "onnx/model.onnx"
-    for bucket in manifest.buckets:
-        path = bundle.path / bucket.path
-        graph = onnx.load(path, load_external_data=False).graph
-        for value in [*graph.input, *graph.output, *graph.value_info]:
-            assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
-        onnx.checker.check_model(str(path), full_check=True)
-    assert manifest.size < open_bundle(tmp_path / "dynamic").manifest.size + (1 << 20)
-    texts = [" ".join(["gate"] * words) for words in (3, 58, 98)]
-    with load(tmp_path / "dynamic", threads=1) as wanted, load(bundle, threads=1) as fixed:
-        assert [fixed.embed_counted([text]).tokens for text in texts] == [5, 60, 100]
-        for batch in (*([text] for text in texts), texts):
-            np.testing.assert_allclose(fixed.embed(batch), wanted.embed(batch), atol=1e-5)
