@@ -108,6 +108,8 @@ class BucketedSession:
         self.parts: Mapping[str, EngineSession] = {}
         if set(self.inputs) - set(plan.inputs) or set(self.outputs) - set(plan.outputs):
             raise ManifestError("The manifest does not list the inputs and outputs of its graphs")
+        for graph in self._graphs:
+            _refuse_other_sizes(graph, plan)
 
     @cached_property
     def native(self) -> Any:
@@ -282,6 +284,19 @@ def listed(document: Mapping[str, Any]) -> Listed:
         document["padding"],
         [Bucket.model_validate(bucket) for bucket in document["buckets"]],
     )
+
+
+def _refuse_other_sizes(graph: _Graph, plan: Plan) -> None:
+    """Hold what is listed against the graph, where its engine tells: a request is padded to it."""
+    native = getattr(graph.session, "native", None)
+    told = {item.name: tuple(item.shape) for item in native.get_inputs()} if native else {}
+    for name, shape in told.items():
+        wanted = tuple(_of(graph.sizes, axis, axis) for axis in plan.inputs.get(name, ()))
+        if wanted != shape:
+            raise ManifestError(
+                "The bundle's shapes are not those of its graphs",
+                why=f"{name} is {list(shape)}, listed as {list(wanted)}",
+            )
 
 
 def longest_sequence(engine: EngineSession) -> int | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import tiny_weights, write_tiny_model
 
+from edgeward.compiler.formats.onnx_passes import shared
 from edgeward.compiler.formats.onnx_passes.blocks import to_blocks
 from edgeward.compiler.formats.onnx_passes.dynamic import to_dynamic
 from edgeward.compiler.formats.onnx_passes.graph import Graph
@@ -134,6 +135,18 @@ def test_weights_of_several_graphs_are_stored_once(tmp_path: Path) -> None:
         given = tokens(1, length)
         wanted = run(tmp_path / "model.onnx", given)
         np.testing.assert_allclose(run(left / f"{name}.onnx", given), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_no_graph_can_hold_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "INLINE_LIMIT_BYTES", 1 << 16)
+    chained(tmp_path / "model.onnx")
+    left = stage(tmp_path, model={"batch": 1, "sequence": 8})
+    assert sorted(path.name for path in left.iterdir()) == ["model.onnx", "model.onnx.data"]
+    given = tokens(1, 8)
+    wanted = run(tmp_path / "model.onnx", given)
+    np.testing.assert_allclose(run(left / "model.onnx", given), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_one_graph_keeps_its_weights(tmp_path: Path) -> None:

@@ -250,6 +250,8 @@ def test_a_sound_has_to_have_a_length_that_there_is(tmp_path: Path) -> None:
         ([{"path": "onnx/model.onnx", "sizes": {}}], "schema"),
         ([{"path": "onnx/model.onnx", "sizes": {"batch": 0}}], "schema"),
         ([{"path": "onnx/model.onnx", "sizes": {"depth": 1}}], "no input has"),
+        ([{"path": "onnx/model.onnx", "sizes": {"batch": 1, "sequence": 2**31}}], "not those"),
+        ([{"path": "onnx/model.onnx", "sizes": {"batch": 1}}], "not those"),
         (
             [
                 {"path": "onnx/model.onnx", "sizes": {"batch": 4, "sequence": 4}},
