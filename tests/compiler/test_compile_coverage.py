@@ -149,3 +149,24 @@ def test_texts_are_answered_as_transformers_does(
     assert [one.score for one in filled] == pytest.approx(
         [one["score"] for one in fillings], abs=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "model_type", "shapes", "proved"),
+    [
+        ("fill-mask", "deberta-v2", "sequence=8|24", [[1, 24], [1, 8]]),
+        ("image-classification", "vit", "batch=2", [[2, 3, 64, 64]]),
+        ("ctc", "wav2vec2", "samples=6000|9001", [[1, 9001], [1, 6000]]),
+        ("zero-shot-image-classification", "clip", "texts=2,sequence=12", [[2, 12]]),
+    ],
+)
+def test_it_agrees_in_fixed_shapes_too(
+    compiled: Compile, task: str, model_type: str, shapes: str, proved: list[list[int]]
+) -> None:
+    bundle = compiled(task, model_type, shapes=shapes).bundle
+    proof = bundle.manifest.proof
+    assert not proof.degraded
+    assert proof.figures["untraced_relative_difference"] < FLOAT32_DIFFERENCE
+    assert proof.figures["relative_difference"] < FLOAT32_DIFFERENCE
+    assert proof.untraced_shapes == proved
+    assert run_golden(bundle, threads=1).passed

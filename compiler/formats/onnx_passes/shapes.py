@@ -22,7 +22,6 @@ _KEPT = frozenset(
         *("Multinomial", "Dropout"),
     }
 )
-_BY_VALUE = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress"})
 Shape = tuple[int | None, ...]
 
 
@@ -100,11 +99,6 @@ class _Fixing:
         """Record every value's shape; UnsupportedError where one is still unknown."""
         known = {*self.shapes, *self.graph.initializers}
         for node in self.graph.proto.node:
-            if node.op_type in _BY_VALUE:
-                raise UnsupportedError(
-                    "This model cannot have fixed shapes",
-                    why=f"what {node.op_type} ({node.name}) gives is as long as its values say",
-                )
             for name in node.output:
                 if name and (name not in known or None in self.shapes.get(name, ())):
                     raise UnsupportedError(
