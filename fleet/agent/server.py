@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from .child import die_with, kill_group
+from edgeward.runtimes.child import die_with, kill_group
+
 from .clock import Clock
 from .home import Home
 

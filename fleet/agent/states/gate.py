@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from edgeward.runtimes.child import run_limited
+
 from ...protocol.documents import State
 from .. import gate
-from ..child import run_limited
 from ..machine import Event
 from ..work import Result, Step, Work
 
