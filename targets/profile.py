@@ -54,13 +54,17 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An inference engine on the device, its versions and its execution providers in order."""
+    """An inference engine on the device, its versions and its execution providers in order.
+
+    `builds` are the precisions whose graphs it is built of on the device itself.
+    """
 
     name: str
     version: str
     python: str | None
     providers: tuple[str, ...]
     only: Mapping[str, tuple[str, ...]] = field(hash=False)
+    builds: tuple[str, ...] = ()
 
     def allows(self, version: str) -> bool:
         """Say whether an installed engine of this version will do; ValueError if it is none."""
