@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeward.errors import ProofError, UnsupportedError, UsageError
 from edgeward.runtimes.bundle.manifest import Check, Tried
 from edgeward.runtimes.bundle.read import Bundle
+from edgeward.runtimes.finalize.ranges import parse_ranges
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
 
@@ -51,6 +52,8 @@ class CompileRequest:
     calibration: Path | None = None
     accept_degraded: bool = False
     portable: bool = False
+    engine: str | None = None
+    shapes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     torch_build: str | None = None
 
@@ -83,6 +86,8 @@ class Wanted:
     format: str | None
     calibration: tuple[str, ...]
     portable: bool
+    engine: str | None
+    shapes: tuple[str, ...]
 
     @property
     def chosen_format(self) -> str:
@@ -95,8 +100,10 @@ def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
     source = open_source(request.model, revision=request.revision, task=request.task)
     calibration = calibration_texts(request.calibration)
+    parse_ranges(",".join(request.shapes))
+    asked = (request.format, calibration, request.portable, request.engine, request.shapes)
     plans = [
-        _plan(Wanted(source, profile, precision, request.format, calibration, request.portable))
+        _plan(Wanted(source, profile, precision, *asked))
         for profile in profiles
         for precision in request.precisions
     ]
@@ -176,6 +183,7 @@ def _job(wanted: Wanted, precision: str) -> Job:
         precision = profile.default.precision
     job = _unchecked_job(wanted, precision)
     profile.check_recipe(wanted.chosen_format, precision)
+    profile.check_engine(wanted.engine)
     if not _allowed(job):
         raise UnsupportedError(
             f"{precision} cannot be portable",
@@ -187,7 +195,15 @@ def _job(wanted: Wanted, precision: str) -> Job:
 
 def _unchecked_job(wanted: Wanted, precision: str) -> Job:
     recipe = recipe_for(wanted.chosen_format, precision)
-    return Job(wanted.source, wanted.profile, recipe, wanted.calibration, wanted.portable)
+    return Job(
+        wanted.source,
+        wanted.profile,
+        recipe,
+        wanted.calibration,
+        wanted.portable,
+        wanted.engine,
+        wanted.shapes,
+    )
 
 
 def _allowed(job: Job) -> bool:

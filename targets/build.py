@@ -199,8 +199,8 @@ def _check_recipes(profile: Profile) -> None:
     for index, engine in enumerate(profile.engines):
         for precision in engine.builds:
             if precision not in known:
-                key = ("engines", str(index), "builds")
-                raise Bad(key, f"names a precision that no format allows: {precision}")
+                place = ("engines", str(index), "builds")
+                raise Bad(place, f"names a precision that no format allows: {precision}")
         for precision, providers in engine.only.items():
             key = ("engines", str(index), "only", precision)
             if precision not in known:

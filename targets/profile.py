@@ -173,6 +173,16 @@ class Profile:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def check_engine(self, name: str | None) -> None:
+        """Raise UnsupportedError, naming what there is, unless the target has this engine."""
+        known = [engine.name for engine in self.engines]
+        if name is not None and name not in known:
+            raise UnsupportedError(
+                f"{self.name} has no engine {name!r}",
+                why=f"its engines are: {', '.join(known)}",
+                next=f"edgeward targets show {self.name}",
+            )
+
     def check_recipe(self, format: str, precision: str) -> None:  # noqa: A002 - the field's word
         """Raise UnsupportedError, naming what is allowed, unless the target takes this recipe."""
         if format not in self.formats:

@@ -41,6 +41,14 @@ import click
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Texts that show int8-static what to expect: one a line, or JSON lines.",
 )
+@click.option("--engine", help="The device's engine by name; the default is the target's own way.")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="AXIS=MIN:OPT:MAX",
+    help="How far an axis may go in an engine that the device builds; repeatable.",
+)
 @click.option("--portable", is_flag=True, help="Operators that any engine of the format runs.")
 @click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
 @click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
@@ -67,6 +75,8 @@ def compile_command(
     task: str | None,
     eval_data: Path | None,
     calibration: Path | None,
+    engine: str | None,
+    shapes: tuple[str, ...],
     portable: bool,
     accept_degraded: bool,
     torch_build: str | None,
@@ -105,6 +115,8 @@ def compile_command(
         evaluation=eval_data,
         calibration=calibration,
         portable=portable,
+        engine=engine,
+        shapes=shapes,
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,

@@ -16,7 +16,9 @@ from edgeward.targets.profile import Profile
 class Job:
     """One bundle to make; `calibration` are texts that show what activations are like.
 
-    `portable` asks for operators that every engine of the format runs.
+    `portable` asks for operators that every engine of the format runs. `engine` is the one that was
+    asked for by name, `shapes` are ranges of axes as `sequence=1:128:512`, for engines that are
+    built for them.
     """
 
     source: Source
@@ -24,6 +26,8 @@ class Job:
     recipe: Recipe
     calibration: tuple[str, ...] = ()
     portable: bool = False
+    engine: str | None = None
+    shapes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
 from .base import Artifact, Job, Stages
+from .onnx_tensorrt import is_for_tensorrt, tensorrt_options
 
 ENGINE = "onnxruntime"
 OPSET = 20
@@ -106,6 +107,7 @@ def build(job: Job, stages: Stages) -> Artifact:
             why="calibration would need what its cache holds",
             next="edgeward compile … --precision int8-dynamic",
         )
+    is_for_tensorrt(job)
     exporter = EXPORTERS.get(job.source.task, _EXPORTER)
     done = {"export": stages.run(_export(job))}
     if not exporter.tunes:
@@ -118,6 +120,7 @@ def build(job: Job, stages: Stages) -> Artifact:
             inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
         model = done["quantise"] = stages.run(_quantise(job, wanted, inputs))
     suffix = wanted.suffix if wanted is not None else ""
+    built = tensorrt_options(job, model, done["export"], stages)
     return Artifact(
         model=model.as_input("model.onnx"),
         name=_place(exporter.graph, suffix),
@@ -125,7 +128,7 @@ def build(job: Job, stages: Stages) -> Artifact:
         results=tuple(done.values()),
         stages=tuple(done),
         parts={role: _place(graph, suffix) for role, graph in exporter.parts.items()},
-        options={"portable": False} if fused else {},
+        options={**({"portable": False} if fused else {}), **built},
     )
 
 
@@ -179,7 +182,7 @@ def _optimise(job: Job, export: StageResult) -> StageSpec:
     Between QDQ pairs ONNX Runtime multiplies rows as a float Gemm, so static int8 has none.
     """
     providers = tuple(_engine(job.profile).providers_for(job.recipe.precision))
-    processor = providers == (_PROCESSOR,)
+    processor = providers == (_PROCESSOR,) and not is_for_tensorrt(job)
     return StageSpec(
         name="optimise",
         call="edgeward.compiler.formats.onnx_optimise:optimise",
@@ -214,10 +217,17 @@ def _quantise(job: Job, wanted: Pass, inputs: Mapping[str, StageResult]) -> Stag
         call=f"{_WORKER}:{wanted.function}",
         version=wanted.version,
         inputs={name: result.as_input() for name, result in inputs.items()},
-        params=wanted.params,
+        params={**wanted.params, **_signed(job, wanted)},
         toolchain=toolchain(),
         estimate_bytes=job.source.weight_bytes * 5 + (1 << 29),
     )
+
+
+def _signed(job: Job, wanted: Pass) -> dict[str, JSON]:
+    """TensorRT restores symmetric int8 in products alone: no zero points, no int8 look-ups."""
+    if not wanted.calibrated or not is_for_tensorrt(job):
+        return {}
+    return {"symmetric": True, "tables": False}
 
 
 def _engine(profile: Profile) -> Engine:
