@@ -32,6 +32,7 @@ class Commands:
 
     selftest: Sequence[str]
     serve: Sequence[str]
+    finalize: Sequence[str]
 
 
 class ModelServer(Protocol):
@@ -120,6 +121,7 @@ class ServerChild:
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=partial(die_with, os.getpid()),
+                env=self._home.environment,
             )
         self._digest = digest
 

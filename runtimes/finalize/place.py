@@ -66,10 +66,19 @@ class Place:
         return Built(self.folder, check_plan(self.folder, record, check), record)
 
 
+def digest_folders(folder: Path) -> list[Path]:
+    """Return what is named after a digest: bundles in a cache, fingerprints in a bundle."""
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [each for each in found if _DIGEST.fullmatch(each.name) and each.is_dir()]
+
+
 def built_engines(root: Path) -> Iterator[tuple[Path, Record | None]]:
     """Give every engine's folder with its record, None where that cannot be read."""
-    for bundle in _digests(root):
-        for folder in _digests(bundle):
+    for bundle in digest_folders(root):
+        for folder in digest_folders(bundle):
             yield folder, _record_in(folder)
 
 
@@ -91,14 +100,6 @@ def _record_in(folder: Path) -> Record | None:
         return read_record(folder)
     except IntegrityError:
         return None
-
-
-def _digests(folder: Path) -> list[Path]:
-    try:
-        found = sorted(folder.iterdir())
-    except OSError:
-        return []
-    return [each for each in found if _DIGEST.fullmatch(each.name) and each.is_dir()]
 
 
 def _remove_if_empty(folder: Path) -> None:

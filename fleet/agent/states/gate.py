@@ -25,6 +25,7 @@ class Gate(Step):
             memory_bytes=limits.max_memory_bytes or work.device.memory_bytes,
             clock=work.clock,
             between=work.between,
+            environment=work.store.home.environment,
         )
         heat = work.device.temperature_c()
         judged = gate.judge(bundle.digest, bundle.manifest, ended, limits, heat)
