@@ -55,7 +55,7 @@ def node(kind: str, inputs: Sequence[str], output: str = "y", **given: Any) -> A
     ("nodes", "held", "words"),
     [
         ([node("Tanh", ["x"])], {}, ""),
-        ([node("FusedMatMul", ["x", "x"], domain="com.microsoft")], {}, "the_FusedMatMul: operators"),
+        ([node("FusedMatMul", ["x", "x"], domain="com.microsoft")], {}, "the_FusedMatMul: op"),
         ([node("DynamicQuantizeLinear", ["x"])], {}, "does not know this operator"),
         ([node("STFT", ["x", "x"])], {}, "does not know this operator"),
         ([node("Pad", ["x", "p", "", "a"])], {"p": [0, 1], "a": [1]}, "axes of a Pad"),
