@@ -20,7 +20,11 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     expose_value=False,
     help="The only engine so far that is built on the device.",
 )
-@click.option("--cache", type=FOLDER, help="Where engines are kept; default: the user's cache.")
+@click.option(
+    "--cache",
+    type=FOLDER,
+    help="Where engines are kept (the runtime looks in EDGEWARD_ENGINES); default: the user's.",
+)
 @click.option(
     "--workspace-mib", type=click.IntRange(1, 2**20), help="The most that one layer may borrow."
 )
