@@ -12,7 +12,7 @@ from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
 from .base import Artifact, Job, Stages
-from .onnx_tensorrt import is_for_tensorrt, tensorrt_options
+from .onnx_tensorrt import for_tensorrt, is_for_tensorrt
 
 ENGINE = "onnxruntime"
 OPSET = 20
@@ -120,7 +120,9 @@ def build(job: Job, stages: Stages) -> Artifact:
             inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
         model = done["quantise"] = stages.run(_quantise(job, wanted, inputs))
     suffix = wanted.suffix if wanted is not None else ""
-    built = tensorrt_options(job, model, done["export"], stages)
+    typed, built = for_tensorrt(job, model, done["export"], stages)
+    if typed is not None:
+        model = done["typed"] = typed
     return Artifact(
         model=model.as_input("model.onnx"),
         name=_place(exporter.graph, suffix),

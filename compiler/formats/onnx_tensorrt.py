@@ -1,4 +1,4 @@
-"""ONNX for TensorRT: who asks for it, the ranges of its axes, and the stage that checks the graph.
+"""ONNX for TensorRT: who asks for it, the ranges of its axes, and the stage that types the graph.
 
 The device builds the engine from the bundle's graph (`edgeward finalize`).
 """
@@ -51,22 +51,25 @@ def is_for_tensorrt(job: Job) -> bool:
     return True
 
 
-def tensorrt_options(job: Job, model: StageResult, export: StageResult, stages: Stages) -> Options:
-    """Check the graph and return what the recipe says of it.
+def for_tensorrt(
+    job: Job, model: StageResult, export: StageResult, stages: Stages
+) -> tuple[StageResult | None, Options]:
+    """Return the graph as TensorRT takes it, None where it is not for that, and the options.
 
     A graph that TensorRT does not take is another engine's, which is told; asked for by name it is
     refused with UnsupportedError.
     """
     if not is_for_tensorrt(job):
-        return {}
+        return None, {}
     try:
         ranges = _ranges(job, export.data["inputs"])
-        _refuse_problems(stages.run(_check(job, model)))
+        made = stages.run(_typed(job, model))
+        _refuse_problems(made)
     except UnsupportedError as error:
         if job.engine == TENSORRT or job.shapes:
             raise
-        return {REFUSED_OPTION: error.why[:_MAX_WORDS]}
-    return {ENGINE_OPTION: TENSORRT, SHAPES_OPTION: format_ranges(ranges)}
+        return None, {REFUSED_OPTION: error.why[:_MAX_WORDS]}
+    return made, {ENGINE_OPTION: TENSORRT, SHAPES_OPTION: format_ranges(ranges)}
 
 
 def _refuse_problems(checked: StageResult) -> None:
@@ -80,10 +83,10 @@ def _refuse_problems(checked: StageResult) -> None:
         )
 
 
-def _check(job: Job, model: StageResult) -> StageSpec:
+def _typed(job: Job, model: StageResult) -> StageSpec:
     return StageSpec(
-        name="check",
-        call="edgeward.compiler.formats.onnx_tensorrt_check:check",
+        name="typed",
+        call="edgeward.compiler.formats.onnx_tensorrt_typed:typed",
         version=1,
         inputs={"model": model.as_input()},
         params={},

@@ -47,7 +47,8 @@ def test_the_target_says_which_precisions_are_built(
     tmp_path: Path, target: str, precision: str, wanted: bool
 ) -> None:
     artifact, stages = built(tmp_path, job(target, precision))
-    assert ("check" in [spec.name for spec in stages.specs]) is wanted
+    assert (stages.specs[-1].name == "typed") is wanted
+    assert artifact.model.path.parent.name.endswith(stages.specs[-1].name)
     assert (artifact.options.get("engine") == "tensorrt") is wanted
     if wanted:
         assert artifact.options["shapes"] == "sequence=1:128:1024,batch=1:1:32"
@@ -60,7 +61,7 @@ def test_static_int8_is_symmetric_and_unfused_for_tensorrt(tmp_path: Path) -> No
     asked = replace(job(NANO, "int8-static"), engine="onnxruntime")
     specs = {s.name: s.params for s in built(tmp_path / "ort", asked)[1].specs}
     assert specs["quantise"] == {}
-    assert "check" not in specs
+    assert "typed" not in specs
 
 
 def test_asked_for_by_name_any_typed_precision_is_made(tmp_path: Path) -> None:

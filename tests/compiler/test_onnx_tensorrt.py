@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeward.compiler.formats.onnx_passes.graph import Graph
 from edgeward.compiler.formats.onnx_passes.half import to_float16
+from edgeward.compiler.formats.onnx_passes.integers import replace_integers
 from edgeward.compiler.formats.onnx_passes.static import to_static
 from edgeward.compiler.formats.onnx_passes.tensorrt import problems_with
 from edgeward.compiler.formats.onnx_passes.tensorrt_operators import OPERATORS
@@ -181,6 +183,30 @@ def test_static_int8_is_taken_where_it_is_made_for_tensorrt(tmp_path: Path) -> N
     assert INT8 in {t.data_type for t in onnx.load(target).graph.initializer}
     to_static(source, target, samples())
     assert {p.where.split()[0] for p in problems_with(Graph(target))} >= {"QuantizeLinear"}
+
+
+def test_integers_in_operators_for_floats_are_said_otherwise(tmp_path: Path) -> None:
+    held = {"a": np.array(1), "low": np.array(2), "high": np.array(50)}
+    nodes = [
+        node("CumSum", ["x", "a"], "sums", reverse=1),
+        node("Clip", ["sums", "low", "high"], "both"),
+        node("Clip", ["both", "", "high"], "one"),
+        node("Clip", ["one", "low"]),
+    ]
+    assert "does not take int64" in told(tmp_path, nodes, held=held, kind=INT64, made=INT64)
+    source, target = tmp_path / "model.onnx", tmp_path / "said.onnx"
+    graph = Graph(source)
+    assert replace_integers(graph) == 4
+    assert problems_with(graph) == []
+    graph.save(target)
+    given = np.random.default_rng(0).integers(-3, 9, (2, WIDTH))
+    exact, said = (
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+            None, {"x": given}
+        )
+        for path in (source, target)
+    )
+    np.testing.assert_array_equal(exact[0], said[0])
 
 
 def test_every_operator_of_the_table_is_one_of_onnx() -> None:

@@ -39,8 +39,12 @@ class Problem:
 
 def problems_with(graph: Graph) -> list[Problem]:
     """Return all that TensorRT 10.3 would refuse; operators first, types once those are known."""
-    found = [*_opset(graph), *_operators(graph.proto)]
-    return found or [*_borders(graph), *_types(graph)]
+    return operators_unknown(graph) or [*_borders(graph), *_types(graph)]
+
+
+def operators_unknown(graph: Graph) -> list[Problem]:
+    """Return what it would refuse whatever the types: operators and their restrictions."""
+    return [*_opset(graph), *_operators(graph.proto)]
 
 
 def _opset(graph: Graph) -> Iterator[Problem]:
