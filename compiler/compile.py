@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeward.errors import ProofError, UnsupportedError, UsageError
 from edgeward.runtimes.bundle.manifest import Check, Tried
 from edgeward.runtimes.bundle.read import Bundle
+from edgeward.runtimes.finalize.ranges import parse_ranges
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
 
@@ -53,6 +54,8 @@ class CompileRequest:
     accept_degraded: bool = False
     portable: bool = False
     shapes: str | None = None
+    engine: str | None = None
+    ranges: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     torch_build: str | None = None
 
@@ -86,6 +89,8 @@ class Wanted:
     calibration: tuple[str, ...]
     portable: bool
     shapes: Mapping[str, Sizes] | None
+    engine: str | None
+    ranges: tuple[str, ...]
 
     @property
     def chosen_format(self) -> str:
@@ -99,18 +104,10 @@ def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
     source = open_source(request.model, revision=request.revision, task=request.task)
     calibration = calibration_texts(request.calibration)
+    parse_ranges(",".join(request.ranges))
+    asked = (request.format, calibration, request.portable, shapes, request.engine, request.ranges)
     plans = [
-        _plan(
-            Wanted(
-                source,
-                profile,
-                precision,
-                request.format,
-                calibration,
-                request.portable,
-                shapes,
-            )
-        )
+        _plan(Wanted(source, profile, precision, *asked))
         for profile in profiles
         for precision in request.precisions
     ]
@@ -190,6 +187,7 @@ def _job(wanted: Wanted, precision: str) -> Job:
         precision = profile.default.precision
     job = _unchecked_job(wanted, precision)
     profile.check_recipe(wanted.chosen_format, precision)
+    profile.check_engine(wanted.engine)
     if not _allowed(job):
         raise UnsupportedError(
             f"{precision} cannot be portable",
@@ -203,7 +201,16 @@ def _unchecked_job(wanted: Wanted, precision: str) -> Job:
     recipe = recipe_for(wanted.chosen_format, precision)
     source, profile = wanted.source, wanted.profile
     shapes = shapes_for(source, profile, recipe.format, wanted.shapes)
-    return Job(source, profile, recipe, wanted.calibration, wanted.portable, shapes)
+    return Job(
+        source,
+        profile,
+        recipe,
+        wanted.calibration,
+        wanted.portable,
+        shapes,
+        wanted.engine,
+        wanted.ranges,
+    )
 
 
 def _allowed(job: Job) -> bool:

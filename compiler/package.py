@@ -216,6 +216,10 @@ def _pending(proved: Proved) -> list[str]:
         pending.append(f"{profile.hardware.arch}: proved on {platform.machine()}")
     providers = str(proved.options.get("providers", "")).split(",")
     pending += [f"{name}: not run here" for name in providers if name and name[:3] != "CPU"]
+    if proved.options.get("engine") == "tensorrt":
+        pending.append("TensorRT: its engine is built on the device (edgeward finalize), not here")
+    if refused := proved.options.get("tensorrt_refused"):
+        pending.append(f"TensorRT: not for this graph: {refused}")
     return pending
 
 

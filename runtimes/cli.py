@@ -15,6 +15,7 @@ BUNDLE = click.Path(path_type=Path)
 @click.argument("bundles", nargs=-1, required=True, type=BUNDLE)
 @click.option("-o", "--output", "form", type=FORMS, default="table", show_default=True)
 @click.option("--threads", default=0, help="Engine threads; 0 lets the engine choose.")
+@click.option("--engine", help="Ask for an engine by name; default: the best that is here.")
 @click.option(
     "--bisect",
     "original",
@@ -22,7 +23,11 @@ BUNDLE = click.Path(path_type=Path)
     help="A float bundle of the same model: name the layer where BUNDLE departs from it first.",
 )
 def verify_command(
-    bundles: tuple[Path, ...], form: str, threads: int, original: Path | None
+    bundles: tuple[Path, ...],
+    form: str,
+    threads: int,
+    engine: str | None,
+    original: Path | None,
 ) -> None:
     """Run each bundle's golden inputs in its engine, against its own tolerances."""
     if original is not None:
@@ -35,7 +40,9 @@ def verify_command(
     from .proof.golden import run_golden
     from .proof.rows import check_rows, failure_words
 
-    reports = [(path, run_golden(open_bundle(path), threads=threads)) for path in bundles]
+    reports = [
+        (path, run_golden(open_bundle(path), threads=threads, engine=engine)) for path in bundles
+    ]
     rows = [row for path, report in reports for row in check_rows(path.absolute().name, report)]
     print_rows(rows, ["bundle", "metric", "value", "bound", "passed", "engine"], form)
     failed = [failure_words(path, report) for path, report in reports if not report.passed]

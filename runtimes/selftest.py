@@ -1,6 +1,7 @@
 """`python -m edgeward.runtimes.selftest BUNDLE`: the golden inputs in a process of their own.
 
-Prints one JSON object on stdout. Exit codes are the command line's: 0 passed, 3 fell short.
+`--plan FILE` runs them on an engine that was built and lies elsewhere. Prints one JSON
+object on stdout. Exit codes are the command line's: 0 passed, 3 fell short.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from .proof.golden import run_golden
 
 
 def main(arguments: list[str]) -> int:
-    """Run the self-test of the bundle named by the only argument."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m edgeward.runtimes.selftest BUNDLE\n")
+    """Run the self-test of the bundle that is named."""
+    bundle, *more = arguments or [""]
+    if not bundle or more[:1] not in ([], ["--plan"]) or len(more) not in (0, 2):
+        sys.stderr.write("usage: python -m edgeward.runtimes.selftest BUNDLE [--plan FILE]\n")
         return 2
     out = _only_for_the_result()
     try:
-        report = run_golden(open_bundle(Path(arguments[0])))
+        plan = Path(more[1]) if more else None
+        report = run_golden(open_bundle(Path(bundle)), plan=plan)
     except EdgewardError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -16,8 +16,7 @@ from edgeward.errors import EngineError, UsageError
 
 from .bundle.read import Bundle, Depth, open_bundle
 from .engines.base import EngineOptions, EngineSession, Tensor
-from .engines.bucketed import open_graphs
-from .engines.registry import engine_for
+from .finalize.choice import open_engine
 from .statistics.flusher import Flusher
 from .statistics.recorder import Observation, Recorder, Snapshot
 from .statistics.spool import Spool
@@ -327,12 +326,14 @@ def load(
     threads: int = 0,
     providers: Sequence[str] = (),
     check: Depth = "digests",
+    engine: str | None = None,
+    plan: Path | None = None,
 ) -> Session:
     """Load a bundle into its engine.
 
     `threads` 0 lets the engine choose; `providers` overrides the ones that the bundle was
-    compiled for. Raises BundleError where the bundle is damaged, EngineError where the engine is
-    missing or refuses it.
+    compiled for; `engine` asks for one by name, and `plan` for a built engine's file. Raises
+    BundleError where the bundle is damaged, EngineError where the engine is missing or refuses it.
     """
     began = time.perf_counter_ns()
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, check=check)
@@ -341,9 +342,9 @@ def load(
     wanted = tuple(providers) or tuple(name for name in stated.split(",") if name)
     parts = {role: opened.path / file for role, file in manifest.parts.items()}
     options = EngineOptions(threads=threads, providers=wanted, parts=parts)
-    engine = open_graphs(engine_for(manifest.recipe.format), opened, options)
+    session = open_engine(opened, options, asked=engine, plan=plan, check=check)
     load_ms = (time.perf_counter_ns() - began) / 1e6
-    return Session(opened, engine, Recorder(opened.digest, load_ms))
+    return Session(opened, session, Recorder(opened.digest, load_ms))
 
 
 def _in_batches(

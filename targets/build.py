@@ -129,6 +129,7 @@ def _engine(section: Section) -> Engine:
         python=section.get("python", str),
         providers=section.words("providers"),
         only={precision: only.words(precision) for precision in only.names()},
+        builds=section.words("builds"),
     )
 
 
@@ -196,6 +197,10 @@ def _check_recipes(profile: Profile) -> None:
         raise Bad(("default", "precision"), f"is not one of {', '.join(allowed)}")
     known = {precision for precisions in profile.formats.values() for precision in precisions}
     for index, engine in enumerate(profile.engines):
+        for precision in engine.builds:
+            if precision not in known:
+                place = ("engines", str(index), "builds")
+                raise Bad(place, f"names a precision that no format allows: {precision}")
         for precision, providers in engine.only.items():
             key = ("engines", str(index), "only", precision)
             if precision not in known:

@@ -111,7 +111,10 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
         for dtype, rate in unit.rates.items():
             yield f"hardware.units.{unit.name}.rates.{dtype}", format_rate(rate)
     for engine in profile.engines:
-        yield "engines", f"{engine.name} {engine.version} on {', '.join(engine.providers)}"
+        on = f" on {', '.join(engine.providers)}" if engine.providers else ""
+        yield "engines", f"{engine.name} {engine.version}{on}"
+        if engine.builds:
+            yield f"engines.{engine.name}.builds", engine.builds
         for precision, providers in engine.only.items():
             yield f"engines.only.{precision}", providers
     for name, precisions in profile.formats.items():

@@ -51,6 +51,8 @@ ENGINES = {
 }
 SMI_QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
 MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
+_NVINFER = "usr/lib/*-linux-gnu/libnvinfer.so.*.*.*"
+_NVINFER_NAME = re.compile(r"libnvinfer\.so\.([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3})")
 _L4T = re.compile(r"R(\d{1,3}) \(release\), REVISION: (\d{1,3}(?:\.\d{1,3}){0,2})")
 _VERSION = re.compile(r"[0-9][0-9.]{0,30}")
 
@@ -80,7 +82,7 @@ def probe(root: Path = ROOT, run: Run | None = None) -> Fingerprint:
         compute_capability=capability,
         driver_version=driver,
         python_version=platform.python_version(),
-        engines=installed_engines(),
+        engines={**_tensorrt(root), **installed_engines()},
     )
 
 
@@ -107,6 +109,13 @@ def installed_engines() -> dict[str, str]:
         if versions:
             found[engine] = versions[0]
     return found
+
+
+def _tensorrt(root: Path) -> dict[str, str]:
+    """TensorRT's version from its library's name: trtexec builds without a Python package."""
+    names = [path.name for path in root.glob(_NVINFER)]
+    found = sorted(found[1] for name in names if (found := _NVINFER_NAME.fullmatch(name)))
+    return {"tensorrt": found[-1]} if found else {}
 
 
 def _version_of(distribution: str) -> str | None:

@@ -54,13 +54,17 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An inference engine on the device, its versions and its execution providers in order."""
+    """An inference engine on the device, its versions and its execution providers in order.
+
+    `builds` are the precisions whose graphs it is built of on the device itself.
+    """
 
     name: str
     version: str
     python: str | None
     providers: tuple[str, ...]
     only: Mapping[str, tuple[str, ...]] = field(hash=False)
+    builds: tuple[str, ...] = ()
 
     def allows(self, version: str) -> bool:
         """Say whether an installed engine of this version will do; ValueError if it is none."""
@@ -168,6 +172,16 @@ class Profile:
         content = {key: value for key, value in self.to_dict().items() if key not in NOT_CONTENT}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def check_engine(self, name: str | None) -> None:
+        """Raise UnsupportedError, naming what there is, unless the target has this engine."""
+        known = [engine.name for engine in self.engines]
+        if name is not None and name not in known:
+            raise UnsupportedError(
+                f"{self.name} has no engine {name!r}",
+                why=f"its engines are: {', '.join(known)}",
+                next=f"edgeward targets show {self.name}",
+            )
 
     def check_recipe(self, format: str, precision: str) -> None:  # noqa: A002 - the field's word
         """Raise UnsupportedError, naming what is allowed, unless the target takes this recipe."""

@@ -214,6 +214,7 @@ _ENGINE = table(
         "python": constraint,
         "providers": many(_WORD),
         "only": named(many(_WORD), _NAME),
+        "builds": many(_NAME),
     }
 )
 PROFILE = table(

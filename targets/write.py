@@ -84,6 +84,7 @@ def _engine(engine: Engine) -> dict[str, Value]:
         "python": engine.python,
         "providers": list(engine.providers),
         "only": {precision: list(providers) for precision, providers in engine.only.items()},
+        "builds": list(engine.builds),
     }
 
 

@@ -41,6 +41,14 @@ import click
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Texts that show int8-static what to expect: one a line, or JSON lines.",
 )
+@click.option("--engine", help="The device's engine by name; the default is the target's own way.")
+@click.option(
+    "--range",
+    "ranges",
+    multiple=True,
+    metavar="AXIS=MIN:OPT:MAX",
+    help="How far an axis may go in an engine that the device builds; repeatable.",
+)
 @click.option("--portable", is_flag=True, help="Operators that any engine of the format runs.")
 @click.option(
     "--shapes",
@@ -71,6 +79,8 @@ def compile_command(
     task: str | None,
     eval_data: Path | None,
     calibration: Path | None,
+    engine: str | None,
+    ranges: tuple[str, ...],
     portable: bool,
     shapes: str | None,
     accept_degraded: bool,
@@ -110,6 +120,8 @@ def compile_command(
         evaluation=eval_data,
         calibration=calibration,
         portable=portable,
+        engine=engine,
+        ranges=ranges,
         shapes=shapes,
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),

@@ -17,7 +17,9 @@ from edgeward.targets.profile import Profile
 class Job:
     """One bundle to make; `calibration` are texts that show what activations are like.
 
-    `portable` asks for operators that every engine of the format runs.
+    `portable` asks for operators that every engine of the format runs. `engine` is the one that was
+    asked for by name, `ranges` are those of axes as `sequence=1:128:512`, for engines that are
+    built for them.
     """
 
     source: Source
@@ -26,6 +28,8 @@ class Job:
     calibration: tuple[str, ...] = ()
     portable: bool = False
     shapes: FixedShapes = DYNAMIC
+    engine: str | None = None
+    ranges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

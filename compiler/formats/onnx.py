@@ -14,6 +14,7 @@ from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
 from .base import Artifact, Job, Stages
+from .onnx_tensorrt import for_tensorrt, is_for_tensorrt
 
 ENGINE = "onnxruntime"
 OPSET = 20
@@ -108,6 +109,7 @@ def build(job: Job, stages: Stages) -> Artifact:
             why="calibration would need what its cache holds",
             next="edgeward compile … --precision int8-dynamic",
         )
+    is_for_tensorrt(job)
     exporter = EXPORTERS.get(job.source.task, _EXPORTER)
     done = {"export": stages.run(_export(job))}
     if not exporter.tunes:
@@ -122,6 +124,9 @@ def build(job: Job, stages: Stages) -> Artifact:
     if job.shapes:
         model = done["shapes"] = stages.run(_fix_shapes(job, model, done["export"]))
     suffix = wanted.suffix if wanted is not None else ""
+    typed, built = for_tensorrt(job, model, done["export"], stages)
+    if typed is not None:
+        model = done["typed"] = typed
     return Artifact(
         model=model.as_input("model.onnx"),
         name=_place(exporter.graph, suffix),
@@ -129,7 +134,7 @@ def build(job: Job, stages: Stages) -> Artifact:
         results=tuple(done.values()),
         stages=tuple(done),
         parts={role: _place(graph, suffix) for role, graph in exporter.parts.items()},
-        options={"portable": False} if fused else {},
+        options={**({"portable": False} if fused else {}), **built},
         **_fixed(job, exporter.graph, suffix, done),
     )
 
@@ -209,7 +214,7 @@ def _optimise(job: Job, export: StageResult) -> StageSpec:
     Between QDQ pairs ONNX Runtime multiplies rows as a float Gemm, so static int8 has none.
     """
     providers = tuple(_engine(job.profile).providers_for(job.recipe.precision))
-    processor = providers == (_PROCESSOR,)
+    processor = providers == (_PROCESSOR,) and not is_for_tensorrt(job)
     return StageSpec(
         name="optimise",
         call="edgeward.compiler.formats.onnx_optimise:optimise",
@@ -262,10 +267,17 @@ def _quantise(job: Job, wanted: Pass, inputs: Mapping[str, StageResult]) -> Stag
         call=f"{_WORKER}:{wanted.function}",
         version=wanted.version,
         inputs={name: result.as_input() for name, result in inputs.items()},
-        params=wanted.params,
+        params={**wanted.params, **_signed(job, wanted)},
         toolchain=toolchain(),
         estimate_bytes=job.source.weight_bytes * 5 + (1 << 29),
     )
+
+
+def _signed(job: Job, wanted: Pass) -> dict[str, JSON]:
+    """TensorRT restores symmetric int8 in products alone: no zero points, no int8 look-ups."""
+    if not wanted.calibrated or not is_for_tensorrt(job):
+        return {}
+    return {"symmetric": True, "tables": False}
 
 
 def _engine(profile: Profile) -> Engine:

@@ -103,13 +103,12 @@ def quantise_static(context: StageContext, params: Mapping[str, Any]) -> dict[st
 
     from .onnx_passes.static import to_static
 
-    del params
     model = context.inputs["model"] / "model.onnx"
     names = [value.name for value in onnx.load(model, load_external_data=False).graph.input]
     tensors = load_file(context.inputs["samples"] / _SAMPLES)
     numbers = sorted({int(name.split(".")[0]) for name in tensors})
     samples = ({name: tensors[f"{number}.{name}"] for name in names} for number in numbers)
-    done = to_static(model, context.out / "model.onnx", samples)
+    done = to_static(model, context.out / "model.onnx", samples, **params)
     return {
         **{name: value for name, value in done.items() if name != "alphas"},
         "summary": f"int8, {done['products']} products, {done['smoothed']} smoothed, "

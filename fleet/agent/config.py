@@ -23,7 +23,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class AgentConfig(BaseModel):
-    """`target` and `fingerprint` override what a probe of the machine would find."""
+    """`target` and `fingerprint` override what a probe of the machine would find.
+
+    `build_seconds` is how long the device may build a bundle's engine.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -35,6 +38,7 @@ class AgentConfig(BaseModel):
         default_factory=dict, max_length=64
     )
     poll_seconds: Number = Field(default=60.0, ge=0.05, le=86_400)
+    build_seconds: Number = Field(default=7200.0, gt=0, le=86_400)
     reserve_bytes: int = Field(default=64 * 2**20, ge=0)
     serve_host: Name = "127.0.0.1"
     serve_port: int = Field(default=0, ge=0, le=65_535)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeward.errors import EdgewardError
 
 from ..protocol.documents import Outcome, Problem, State
-from .machine import PREPARING, UNFINISHED_LIMIT, Event, resumed
+from .machine import PREPARING, PROVING, UNFINISHED_LIMIT, Event, resumed
 from .memory import Memory
 
 MAX_TEXT = 2000
@@ -71,6 +71,6 @@ def _failed(memory: Memory, problem: Problem | None) -> dict[str, object]:
 def _condemned(memory: Memory) -> dict[str, object]:
     update = memory.update.model_copy(update={"condemned": True}) if memory.update else None
     changes: dict[str, object] = {"update": update}
-    if memory.state is State.GATE:
+    if memory.state in PROVING:
         changes["outcome"] = Outcome.REFUSED
     return changes

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from edgeward.errors import ManifestError
 from edgeward.runtimes.bundle.canonical import parse
 from edgeward.runtimes.bundle.manifest import Manifest
+from edgeward.runtimes.child import Ended
 
 from ..protocol.documents import GateFigure, GateReport, Problem
-from .child import Ended
 from .device import GateLimits
 
 PASSED, FELL_SHORT = 0, 3

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeward.errors import FleetError
+from edgeward.runtimes.finalize.place import VARIABLE as ENGINES_VARIABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,16 @@ class Home:
     def bundles(self) -> Path:
         """Bundles by their digest."""
         return self.root / "bundles"
+
+    @property
+    def engines(self) -> Path:
+        """What was built on this device, by the bundles' digests."""
+        return self.root / "engines"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the runtime's children run in: they find the engines here."""
+        return {**os.environ, ENGINES_VARIABLE: str(self.engines)}
 
     @property
     def active(self) -> Path:

@@ -8,7 +8,8 @@
                                                           v               v
                                                      QUARANTINE <---- ROLLBACK ----> IDLE
 
-Before GATE every failure leads to IDLE. A gate that refuses leads to QUARANTINE. Once the new
+STAGE leads to GATE by way of FINALIZE where the device is to build the bundle's engine. Before
+those two every failure leads to IDLE; one of them that refuses leads to QUARANTINE. Once the new
 bundle may be active, the only ways out are COMMIT and ROLLBACK.
 """
 
@@ -27,6 +28,7 @@ class Event(str, Enum):
 
     WANTED = "wanted"
     DONE = "done"
+    UNBUILT = "unbuilt"
     SAME = "same"
     REFUSED = "refused"
     FAILED = "failed"
@@ -36,10 +38,14 @@ class Event(str, Enum):
 
 TRIAL = frozenset({State.ACTIVATE, State.SOAK})
 PREPARING = frozenset(
-    {State.RESOLVE, State.PREFLIGHT, State.DOWNLOAD, State.VERIFY, State.STAGE, State.GATE}
+    {
+        *(State.RESOLVE, State.PREFLIGHT, State.DOWNLOAD, State.VERIFY),
+        *(State.STAGE, State.FINALIZE, State.GATE),
+    }
 )
+PROVING = frozenset({State.FINALIZE, State.GATE})
 CANCELLABLE = PREPARING | TRIAL
-UNFINISHED_LIMIT = {State.GATE: 3, State.ACTIVATE: 2, State.SOAK: 2}
+UNFINISHED_LIMIT = {State.FINALIZE: 3, State.GATE: 3, State.ACTIVATE: 2, State.SOAK: 2}
 
 _NEXT = {
     State.IDLE: {Event.WANTED: State.RESOLVE},
@@ -47,7 +53,8 @@ _NEXT = {
     State.PREFLIGHT: {Event.DONE: State.DOWNLOAD, Event.SAME: State.COMMIT},
     State.DOWNLOAD: {Event.DONE: State.VERIFY},
     State.VERIFY: {Event.DONE: State.STAGE},
-    State.STAGE: {Event.DONE: State.GATE},
+    State.STAGE: {Event.DONE: State.GATE, Event.UNBUILT: State.FINALIZE},
+    State.FINALIZE: {Event.DONE: State.GATE, Event.UNFIT: State.QUARANTINE},
     State.GATE: {Event.DONE: State.ACTIVATE, Event.UNFIT: State.QUARANTINE},
     State.ACTIVATE: {
         Event.DONE: State.SOAK,
@@ -99,5 +106,5 @@ def resumed(state: State, unfinished: int) -> State:
     number of times; a staging folder is assembled again.
     """
     if unfinished >= UNFINISHED_LIMIT.get(state, unfinished + 1):
-        return State.QUARANTINE if state is State.GATE else State.ROLLBACK
+        return State.QUARANTINE if state in PROVING else State.ROLLBACK
     return State.VERIFY if state is State.STAGE else state

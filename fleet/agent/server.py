@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from .child import die_with, kill_group
+from edgeward.runtimes.child import die_with, kill_group
+
 from .clock import Clock
 from .home import Home
 
@@ -31,6 +32,7 @@ class Commands:
 
     selftest: Sequence[str]
     serve: Sequence[str]
+    finalize: Sequence[str]
 
 
 class ModelServer(Protocol):
@@ -119,6 +121,7 @@ class ServerChild:
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=partial(die_with, os.getpid()),
+                env=self._home.environment,
             )
         self._digest = digest
 

@@ -23,6 +23,7 @@ from .server import Commands, ServerChild
 COMMANDS = Commands(
     selftest=(sys.executable, "-m", "edgeward.runtimes.selftest"),
     serve=(sys.executable, "-m", "edgeward.runtimes.server"),
+    finalize=(sys.executable, "-m", "edgeward.runtimes.finalize"),
 )
 
 

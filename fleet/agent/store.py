@@ -27,6 +27,7 @@ from edgeward.runtimes.bundle.read import (
     sha256_of,
 )
 from edgeward.runtimes.bundle.replace import replace_folder
+from edgeward.runtimes.finalize.place import digest_folders
 
 from .clock import Clock
 from .download import BlobDownload
@@ -187,8 +188,11 @@ class Store:
         self.home.active.unlink(missing_ok=True)
 
     def collect(self, keep: Collection[str], needed: str | None) -> None:
-        """Remove every bundle and blob but those kept, and those that `needed` is made of."""
+        """Remove every bundle, engine and blob but those kept, and what `needed` is made of."""
         kept = {digest for digest in (*keep, self.active(), needed) if digest}
+        for path in digest_folders(self.home.engines):
+            if path.name not in kept:
+                remove(path)
         for path in _listed(self.home.bundles):
             if path.name not in kept and path.name != f".{needed}.partial":
                 remove(path)

@@ -92,7 +92,8 @@ def create_release(
 
 def variant_of(manifest: Manifest, digest: str) -> Variant:
     """Return a bundle as a release names it."""
-    engine = manifest.proof.engine.name if manifest.proof.engine else manifest.recipe.format
+    proved = manifest.proof.engine.name if manifest.proof.engine else manifest.recipe.format
+    engine = str(manifest.recipe.options.get("engine", proved))
     return Variant(
         bundle=digest,
         target=manifest.target.name,

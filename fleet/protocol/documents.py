@@ -32,6 +32,7 @@ class State(str, Enum):
     DOWNLOAD = "download"
     VERIFY = "verify"
     STAGE = "stage"
+    FINALIZE = "finalize"
     GATE = "gate"
     ACTIVATE = "activate"
     SOAK = "soak"

@@ -10,13 +10,16 @@ from edgeward.errors import EngineError
 
 from .base import Engine
 
-ENGINES = {"onnxruntime": "edgeward.runtimes.engines.onnxruntime"}
+ENGINES = {
+    "onnxruntime": "edgeward.runtimes.engines.onnxruntime",
+    "tensorrt": "edgeward.runtimes.engines.tensorrt",
+}
 ENGINE_OF_FORMAT = {"onnx": "onnxruntime"}
 GROUP = "edgeward.engines"
 
 
 def engine_for(format_name: str) -> Engine:
-    """Return the engine's module for a bundle's format.
+    """Return the engine's module for a bundle's format, or by the engine's own name.
 
     Raises EngineError where no engine is known for it or its package is not installed.
     """

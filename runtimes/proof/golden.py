@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,13 @@ class GoldenReport:
         }
 
 
-def run_golden(bundle: Bundle, *, threads: int = 0) -> GoldenReport:
+def run_golden(
+    bundle: Bundle, *, threads: int = 0, engine: str | None = None, plan: Path | None = None
+) -> GoldenReport:
     """Load the bundle here and run its golden inputs against its own tolerances.
 
-    Raises BundleError where it carries none, EngineError where it cannot be loaded.
+    `engine` and `plan` as `load` takes them. Raises BundleError where it carries none,
+    EngineError where it cannot be loaded.
     """
     golden = bundle.manifest.golden
     if golden is None or not golden.tolerances:
@@ -65,7 +69,7 @@ def run_golden(bundle: Bundle, *, threads: int = 0) -> GoldenReport:
         )
     proof = proof_for(bundle.manifest.task)
     cases = proof.read_cases(bundle.path)
-    session = load(bundle, threads=threads)
+    session = load(bundle, threads=threads, engine=engine, plan=plan)
     metrics = proof.metrics(session, cases)
     return GoldenReport(
         checks=tuple(judge(metrics, golden.tolerances)),

@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Run a bundle's proof again on this machine.",
     ),
     "inspect": ("edgeward.runtimes.cli:inspect_command", "Show what a bundle holds and claims."),
+    "finalize": (
+        "edgeward.runtimes.cli_finalize:finalize_command",
+        "Build on the device what only it can build.",
+    ),
     "run": ("edgeward.runtimes.cli_run:run_command", "Generate text with a bundle."),
     "serve": ("edgeward.runtimes.cli:serve_command", "Serve a bundle over HTTP on this machine."),
     "targets": ("edgeward.targets.cli:targets_group", "List, show and probe the devices we know."),

@@ -20,6 +20,7 @@
     +-- StageError                   1  a stage of a compile failed
     |   +-- StageCrashedError
     |   +-- StageLimitError
+    +-- BuildError                   1  the device's engine could not be built
     +-- ProtocolError                1  a fleet message that cannot be accepted
     +-- TransferError                1  a download that did not complete
     +-- FleetError                   1  the controller cannot do what was asked
@@ -127,6 +128,10 @@ class StageCrashedError(StageError):
 
 class StageLimitError(StageError):
     """The stage went over its time or memory limit."""
+
+
+class BuildError(EdgewardError):
+    """The device's engine could not be built from a bundle."""
 
 
 class ProtocolError(EdgewardError):

@@ -13,12 +13,12 @@ import pytest
 from agent_bench import Bench
 from agent_sim import STANDINS, make_text_bundle
 
-from edgeward.fleet.agent.child import die_with, run_limited
 from edgeward.fleet.agent.clock import SystemClock
 from edgeward.fleet.agent.device import GateLimits
 from edgeward.fleet.agent.keeper import Keeper
 from edgeward.fleet.agent.server import ServerChild, read_port
 from edgeward.fleet.protocol.documents import Outcome
+from edgeward.runtimes.child import die_with, run_limited
 
 MIB = 2**20
 ORPHAN = """

@@ -74,7 +74,7 @@ def test_a_trial_ends_in_commit_or_rollback(choices: list[int]) -> None:
         if state in TRIAL:
             assert following in {State.SOAK, State.COMMIT, State.ROLLBACK}
         if following is State.QUARANTINE:
-            assert state in {State.GATE, State.ROLLBACK}
+            assert state in {State.FINALIZE, State.GATE, State.ROLLBACK}
 
 
 def test_idle_is_reached_from_everywhere() -> None:

@@ -34,6 +34,7 @@ STANDIN = Path(__file__).parent / "agent_standin.py"
 STANDINS = Commands(
     selftest=(sys.executable, "-S", str(STANDIN), "selftest"),
     serve=(sys.executable, "-S", str(STANDIN), "serve"),
+    finalize=(sys.executable, "-S", str(STANDIN), "finalize"),
 )
 
 
@@ -52,7 +53,7 @@ def make_text_bundle(folder: Path, text: str, target: str = "kiosk-x86") -> Bund
                 "entry": "model.bin",
                 "source": {"id": "kiosk", "architecture": "Bert", "weights_sha256": "0" * 64},
                 "target": {"name": target, "digest": "0" * 64},
-                "recipe": {"format": "onnx", "precision": "fp32"},
+                "recipe": {"format": "onnx", "precision": "fp32", "options": _options(text)},
                 "files": [entry.model_dump() for entry in writer.files()],
                 "inputs": [],
                 "outputs": [],
@@ -60,6 +61,10 @@ def make_text_bundle(folder: Path, text: str, target: str = "kiosk-x86") -> Bund
             }
         )
     return open_bundle(folder)
+
+
+def _options(text: str) -> dict[str, str]:
+    return {"engine": "tensorrt"} if "build" in text else {}
 
 
 def variant(bundle: Bundle, **changes: Any) -> Variant:

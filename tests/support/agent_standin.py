@@ -53,6 +53,28 @@ def selftest(folder: str) -> int:
     return 3 if "gate-bad" in text else 0
 
 
+def finalize(folder: str) -> int:
+    text, engines = text_of(folder), Path(os.environ["EDGEWARD_ENGINES"])
+    with (engines.parent / "builds.log").open("a") as log:
+        log.write(f"{digest_of(folder)}\n")
+    if "build-crash" in text:
+        os.kill(os.getpid(), signal.SIGABRT)
+    if "build-hang" in text:
+        time.sleep(600)
+    for word, status in {"build-refused": 1, "build-short": 3, "build-missing": 5}.items():
+        if word in text:
+            sys.stderr.write("error: the builder said no\n")
+            return status
+    room = engines.parent / "room"
+    if "build-full" in text and not room.exists():
+        sys.stderr.write("error: There is no room for the engine\n")
+        return 4
+    plan = engines / digest_of(folder) / ("e" * 64) / "model.plan"
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    plan.write_text("built")
+    return 0
+
+
 def digest_of(folder: str) -> str:
     return Path(folder).resolve().name
 
@@ -100,4 +122,6 @@ if __name__ == "__main__":
     verb, bundle, *rest = sys.argv[1:]
     if verb == "selftest":
         sys.exit(selftest(bundle))
+    if verb == "finalize":
+        sys.exit(finalize(bundle))
     sys.exit(serve(bundle, dict(zip(rest[::2], rest[1::2], strict=True))))

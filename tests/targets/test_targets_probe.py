@@ -279,19 +279,33 @@ def test_match_bounds_the_memory_and_the_release(jetson: Path) -> None:
     assert not match(nano, changed(here, compute_capability="7.2")).ok
 
 
+def test_tensorrt_is_known_by_its_library(jetson: Path) -> None:
+    folder = jetson / "usr/lib/aarch64-linux-gnu"
+    assert "tensorrt" not in probe(jetson).engines
+    write(
+        folder,
+        {"libnvinfer.so.10": "", "libnvinfer.so.10.3.0": "", "libnvinfer_plugin.so.9.9.9": ""},
+    )
+    assert probe(jetson).engines["tensorrt"] == "10.3.0"
+
+
 def test_compatible_says_why_not_in_words(jetson: Path) -> None:
     nano = load("jetson-orin-nano")
     here = with_engine(probe(jetson), "1.23.2")
     assert compatible(nano, here).ok
     assert compatible(nano, with_engine(here, "1.24.0")).reasons == (
         "onnxruntime is 1.24.0, needs ==1.23.2",
+        "tensorrt is not installed, needs >=10.3,<10.4",
     )
     assert compatible(nano, changed(here, engines={})).reasons == (
         "onnxruntime is not installed, needs ==1.23.2",
+        "tensorrt is not installed, needs >=10.3,<10.4",
     )
     assert compatible(nano, with_engine(here, "1.23.2", "3.12.3")).reasons == (
         "Python is 3.12.3, onnxruntime needs ==3.10.*",
+        "tensorrt is not installed, needs >=10.3,<10.4",
     )
+    assert compatible(nano, changed(here, engines={"tensorrt": "10.3.0"})).ok
     small = changed(here, memory_bytes=GIB * 9 // 10)
     assert compatible(nano, small, needs_memory_bytes=GIB * 11 // 10).reasons == (
         "needs 1.1 GiB, has 0.9 GiB",

@@ -105,6 +105,18 @@ class Typed:
         return _element(allowed[0]) if len(allowed) == 1 else 0
 
 
+def same_type(node: Any, opset: int) -> list[list[str]]:
+    """Return the inputs of a standard operator that must be of one type, a list for each type."""
+    schema = _schema(node.op_type, opset, node.domain)
+    variables = {c.type_param_str for c in schema.type_constraints}
+    groups: dict[str, list[str]] = {}
+    for place, name in enumerate(node.input):
+        formal = _formal(schema.inputs, place) if schema.inputs else None
+        if name and formal is not None and formal.type_str in variables and formal.is_homogeneous:
+            groups.setdefault(formal.type_str, []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
 def _allows(schema: Any, formals: Any, place: int, half: str) -> bool:
     wanted = _formal(formals, place).type_str
     return f"tensor({half})" in _types_of(schema).get(wanted, ())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from edgeward.runtimes.child import run_limited
+
 from ...protocol.documents import State
 from .. import gate
-from ..child import run_limited
 from ..machine import Event
 from ..work import Result, Step, Work
 
@@ -24,6 +25,7 @@ class Gate(Step):
             memory_bytes=limits.max_memory_bytes or work.device.memory_bytes,
             clock=work.clock,
             between=work.between,
+            environment=work.store.home.environment,
         )
         heat = work.device.temperature_c()
         judged = gate.judge(bundle.digest, bundle.manifest, ended, limits, heat)

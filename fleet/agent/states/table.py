@@ -7,6 +7,7 @@ from ..work import Step
 from .activate import Activate
 from .commit import Commit
 from .download import Download
+from .finalize import Finalize
 from .gate import Gate
 from .idle import Idle
 from .preflight import Preflight
@@ -24,6 +25,7 @@ STEPS: tuple[type[Step], ...] = (
     Download,
     Verify,
     Stage,
+    Finalize,
     Gate,
     Activate,
     Soak,

@@ -1,4 +1,4 @@
-"""Child processes that cannot take the agent down: limited, and killed as a group."""
+"""Child processes that cannot take their parent down: limited, and killed as a group."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-
-from .clock import Clock
+from typing import IO, Protocol
 
 MAX_OUTPUT = 2**20
 POLL_SECONDS = 0.05
@@ -23,6 +21,13 @@ READS = 64
 _PR_SET_PDEATHSIG = 1
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class Clock(Protocol):
+    """Where the time of a limit comes from."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,10 @@ class Ended:
 
 
 def die_with(parent: int) -> None:
-    """Ask Linux to kill this process when the agent dies, even by SIGKILL.
+    """Ask Linux to kill this process when its parent dies, even by SIGKILL.
 
-    `parent` is the agent's process id, taken before the fork: where it died before this was asked
-    for, nobody would ever tell.
+    `parent` is its process id, taken before the fork: where it died before this was asked for,
+    nobody would ever tell.
     """
     if _LIBC is None:
         return
@@ -64,20 +69,22 @@ def run_limited(
     memory_bytes: int,
     clock: Clock,
     between: Callable[[], None],
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a child to its end, or until it goes over a limit; `between` is called all along.
 
-    Raises OSError where it cannot be started, and whatever `between` raises; the child is gone
-    in every case.
+    `environment` is the child's whole environment, None for the parent's own. Raises OSError where
+    it cannot be started, and whatever `between` raises; the child is gone in every case.
     """
-    agent = os.getpid()
+    parent = os.getpid()
     process = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=lambda: _limit(agent, memory_bytes),
+        preexec_fn=lambda: _limit(parent, memory_bytes),
+        env=None if environment is None else dict(environment),
     )
     try:
         return _watch(process, seconds, memory_bytes, clock, between)
@@ -88,8 +95,8 @@ def run_limited(
                 pipe.close()
 
 
-def _limit(agent: int, memory_bytes: int) -> None:
-    die_with(agent)
+def _limit(parent: int, memory_bytes: int) -> None:
+    die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Address space is only a backstop: engines reserve far more of it than they ever touch.
     ceiling, (_, hard) = 4 * memory_bytes + 8 * 2**30, resource.getrlimit(resource.RLIMIT_AS)

@@ -1,0 +1,1 @@
+"""Engines that are built on the device: found, built, kept under the device's fingerprint."""
