@@ -20,6 +20,7 @@ from edgeward.compiler.compile import CompileRequest, plan_bundles
 from edgeward.compiler.formats import onnx
 from edgeward.compiler.formats.base import Artifact, Job
 from edgeward.compiler.package import package
+from edgeward.compiler.shapes import FixedShapes
 from edgeward.errors import UnsupportedError, UsageError
 from edgeward.fleet.control.releases import variant_of
 from edgeward.runtimes.finalize.hardware import find_gpu
@@ -77,6 +78,7 @@ def test_asked_for_by_name_any_typed_precision_is_made(tmp_path: Path) -> None:
         ({"precision": "int8-dynamic"}, "not built of int8-dynamic"),
         ({"task": "text-generation"}, "token by token"),
         ({"ranges": ("width=1:2:3",)}, "no axis width"),
+        ({"shapes": FixedShapes((("batch", (1,)), ("sequence", (64,))))}, "ranges of shapes"),
     ],
 )
 def test_what_tensorrt_cannot_be_built_of_is_refused(
@@ -87,6 +89,13 @@ def test_what_tensorrt_cannot_be_built_of_is_refused(
         made = replace(made, source=replace(made.source, task=task))
     with pytest.raises(UnsupportedError, match=words):
         built(tmp_path, replace(made, **changes))
+
+
+def test_fixed_shapes_are_the_formats_own_engines(tmp_path: Path) -> None:
+    fixed = FixedShapes((("batch", (1,)), ("sequence", (64,))))
+    artifact, stages = built(tmp_path, replace(job(NANO, "fp16"), shapes=fixed))
+    assert "engine" not in artifact.options
+    assert "typed" not in {spec.name for spec in stages.specs}
 
 
 def test_a_graph_that_is_not_taken_is_refused_or_told(tmp_path: Path) -> None:
