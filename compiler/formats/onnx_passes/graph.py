@@ -134,7 +134,8 @@ class Graph:
         beside = f"{target.name}.data"
         (target.parent / beside).unlink(missing_ok=True)
         target.unlink(missing_ok=True)
-        if self.model.ByteSize() > INLINE_LIMIT_BYTES:
+        # Protobuf cannot even count what is above 2 GB.
+        if sum(len(tensor.raw_data) for tensor in self.proto.initializer) > INLINE_LIMIT_BYTES:
             onnx.save(self.model, target, save_as_external_data=True, location=beside)
             return
         onnx.save(self.model, target)
