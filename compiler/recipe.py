@@ -23,9 +23,11 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     for recipe in (
         Recipe("onnx", "fp32"),
         Recipe("onnx", "fp16"),
+        Recipe("onnx", "bf16"),
         Recipe("onnx", "int8-dynamic", "per-channel"),
         Recipe("onnx", "int8-static", "per-channel"),
         Recipe("onnx", "int8-weights", "block-32"),
+        Recipe("onnx", "int4-mixed", "block-32"),
         Recipe("onnx", "int4-weights", "block-32"),
     )
 }

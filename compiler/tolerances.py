@@ -122,16 +122,20 @@ _EXACT_GENERATION = Tolerances(
 )
 _ROUNDED_DISTRIBUTIONS = {
     "fp16": _distributions(1e-3, 0.98, 1.005),
+    "bf16": _distributions(5e-3, 0.96, 1.01),
     "int8-dynamic": _distributions(0.1, 0.85, 1.15),
     "int8-static": _distributions(0.1, 0.85, 1.15),
     "int8-weights": _distributions(0.02, 0.93, 1.03),
+    "int4-mixed": _distributions(0.2, 0.75, 1.25),
     "int4-weights": _distributions(0.3, 0.7, 1.4),
 }
 _WORDS = {
     "fp16": 0.02,
+    "bf16": 0.03,
     "int8-dynamic": 0.1,
     "int8-static": 0.1,
     "int8-weights": 0.05,
+    "int4-mixed": 0.15,
     "int4-weights": 0.25,
 }
 TOLERANCES: dict[tuple[str, str], Tolerances] = {
@@ -143,6 +147,9 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("fp16", "vectors"): _weights(0.9999, 0.999),
     ("fp16", "classes"): _weights(0.9999, 0.999, top1=0.98),
     ("fp16", "tensors"): _weights(0.9999, 0.999),
+    ("bf16", "vectors"): _weights(0.9995, 0.997),
+    ("bf16", "classes"): _weights(0.9995, 0.997, top1=0.97),
+    ("bf16", "tensors"): _weights(0.9995, 0.997),
     ("int8-dynamic", "vectors"): _INT8_VECTORS,
     ("int8-dynamic", "classes"): _INT8_CLASSES,
     ("int8-dynamic", "tensors"): _INT8_TENSORS,
@@ -152,6 +159,9 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("int8-weights", "vectors"): _weights(0.995, 0.98),
     ("int8-weights", "classes"): _weights(0.995, 0.98, top1=0.95),
     ("int8-weights", "tensors"): _weights(0.995, 0.98),
+    ("int4-mixed", "vectors"): _weights(0.97, 0.92),
+    ("int4-mixed", "classes"): _weights(0.97, 0.92, top1=0.87),
+    ("int4-mixed", "tensors"): _weights(0.97, 0.92),
     ("int4-weights", "vectors"): _weights(0.94, 0.85),
     ("int4-weights", "classes"): _weights(0.94, 0.85, top1=0.8),
     ("int4-weights", "tensors"): _weights(0.94, 0.85),

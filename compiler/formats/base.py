@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edgeward.compiler.recipe import Recipe
 from edgeward.compiler.source import Source
-from edgeward.compiler.stages import StageInput, StageResult, StageSpec
+from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
 from edgeward.targets.profile import Profile
 
 
@@ -48,6 +48,12 @@ class Artifact:
         """The digest of what it was calibrated on, None where it was not."""
         found = [result.data.get("calibration_sha256") for result in self.results]
         return next((digest for digest in found if isinstance(digest, str)), None)
+
+    @property
+    def layers(self) -> list[JSON]:
+        """What a mixed precision chose among, as the manifest has it."""
+        found = [result.data.get("layers") for result in self.results]
+        return next((layers for layers in found if isinstance(layers, list)), [])
 
 
 class Stages(Protocol):
