@@ -53,7 +53,7 @@ def mix_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str, A
     from .onnx_passes.compensate import products_of, round_on_samples, tables_of
     from .onnx_passes.graph import Graph, size_of
     from .onnx_passes.rounding import round_blocks
-    from .onnx_passes.sensitivity import measure, most_harmful
+    from .onnx_passes.sensitivity import layers_of, measure, most_harmful
 
     source, target = context.inputs["model"] / _MODEL, context.out / _MODEL
     block_size = params["block_size"]
@@ -73,6 +73,7 @@ def mix_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str, A
                 rounded[key] = round_blocks(table, 4, block_size, symmetric=True)
         groups = measure(graph, rounded, samples, scratch / "opened.onnx", told)
     raised = most_harmful(groups, share=SHARE, left=LEFT)
+    layers = layers_of(graph, groups)
     names = [key[0] for group in raised for key in group.keys]
     plan = Plan(4, 4, block_size)
     done = write_blocks(graph, target, plan, rounded=rounded, raised=names)
@@ -81,12 +82,12 @@ def mix_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str, A
         **done,
         "layers": [
             {
-                "name": group.name[:200],
+                "name": layer[:200],
                 "weights": len(group.keys),
                 "bits": 8 if group in raised else 4,
                 "error": group.harm,
             }
-            for group in groups
+            for layer, group in zip(layers, groups, strict=True)
         ],
         "summary": f"4 bits in blocks of {block_size}, {len(raised)} of {len(groups)} groups "
         f"in 8: {done['products']} products, {sizes(done)}",

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeward.runtimes.proof.bisect_words import layer_of
+
 from .compensate import Key, Samples
 from .graph import Graph
 from .observe import open_float
@@ -19,6 +21,7 @@ MOST_GROUPS = 32
 _ROWS = 256
 _LOGITS = "logits"
 _STATES = "present."
+_FAR = 4
 Progress = Callable[[float], None]
 
 
@@ -33,12 +36,6 @@ class Group:
     keys: tuple[Key, ...]
     harm: float
     extra_bytes: int
-
-    @property
-    def name(self) -> str:
-        """The first and the last weight."""
-        first, last = self.keys[0][0], self.keys[-1][0]
-        return first if len(self.keys) == 1 else f"{first} … {last}"
 
 
 def measure(
@@ -99,17 +96,45 @@ def divergence(wanted: NDArray[Any], found: NDArray[Any], name: str) -> float:
     return float(np.square(found.astype(np.float64) - exact).sum()) / max(power, 1e-30)
 
 
+def layers_of(graph: Graph, groups: Sequence[Group]) -> list[str]:
+    """Return each group's name: its first and last module, as `bisect` tells layers.
+
+    A product that a fusion made belongs to no module: it has the name of what reads it. Where no
+    name is known the weight's own stands for it.
+    """
+    readers: dict[str, list[Any]] = {}
+    for node in graph.proto.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    ends = [(group.keys[0][0], group.keys[-1][0]) for group in groups]
+    named = {name: _layer(name, readers) for pair in ends for name in pair}
+    return [
+        named[first] if first == last else f"{named[first]} … {named[last]}" for first, last in ends
+    ]
+
+
+def _layer(weight: str, readers: Mapping[str, Sequence[Any]]) -> str:
+    waiting = [weight]
+    for _ in range(_FAR):
+        nodes = [node for name in waiting for node in readers.get(name, ())]
+        for node in nodes:
+            if layer := layer_of(node):
+                return layer
+        waiting = [name for node in nodes for name in node.output]
+    return weight
+
+
 def _grouped(rounded: Mapping[Key, Blocks]) -> list[list[Key]]:
     """Weights of one shape in runs, as long as it takes for the groups to be few enough."""
     by_shape: dict[tuple[int, ...], list[Key]] = {}
     for key, blocks in rounded.items():
         by_shape.setdefault(blocks.codes.shape, []).append(key)
     runs = list(by_shape.values())
-    length, longest = 1, max(map(len, runs), default=1)
-    while length < longest and sum(-(-len(run) // length) for run in runs) > MOST_GROUPS:
-        length += 1
     if len(runs) > MOST_GROUPS:
         runs = [*runs[: MOST_GROUPS - 1], [key for run in runs[MOST_GROUPS - 1 :] for key in run]]
+    length = 1
+    while sum(-(-len(run) // length) for run in runs) > MOST_GROUPS:
+        length += 1
     return [run[at : at + length] for run in runs for at in range(0, len(run), length)]
 
 
