@@ -25,6 +25,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         Recipe("onnx", "fp16"),
         Recipe("onnx", "bf16"),
         Recipe("onnx", "int8-dynamic", "per-channel"),
+        Recipe("onnx", "int8-mixed", "per-channel"),
         Recipe("onnx", "int8-static", "per-channel"),
         Recipe("onnx", "int8-weights", "block-32"),
         Recipe("onnx", "int4-mixed", "block-32"),

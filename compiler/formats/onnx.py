@@ -83,6 +83,15 @@ PASSES = {
     "int8-dynamic": Pass(
         "_quantized", "onnx_worker:quantise", 4, {}, portable=True, reads_fused=True
     ),
+    "int8-mixed": Pass(
+        "_quantized_mixed",
+        "onnx_weights:mix_dynamic",
+        1,
+        {},
+        portable=True,
+        calibrated=True,
+        reads_fused=True,
+    ),
     "int8-static": Pass(
         "_uint8", "onnx_worker:quantise_static", 3, {}, portable=True, calibrated=True
     ),

@@ -1,4 +1,4 @@
-"""The stages that change weights alone, run inside the `onnx` toolchain."""
+"""The stages that store, round and mix weights, run inside the `onnx` toolchain."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .onnx_samples import read_samples
 from .onnx_worker import each_graph, sizes
 
 _MODEL = "model.onnx"
-# A mixed artifact takes at most this share of what 8 bits everywhere would add to 4, and stops
-# where the groups that stay at 4 bits have this share of all harm.
+# A mixed artifact takes at most this share of what the higher precision everywhere would add, and
+# stops where the groups that stay at the lower one have this share of all harm.
 SHARE, LEFT = 0.3, 0.1
 
 
@@ -44,6 +44,28 @@ def round_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str,
     return {
         **done,
         "summary": f"{bits} bits in blocks of {block_size}: {products}, {sizes(done)}",
+    }
+
+
+def mix_dynamic(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Quantise as int8-dynamic does, the products that lose most kept in float."""
+    from .onnx_passes.dynamic_mixed import to_dynamic_mixed
+
+    del params
+    source = context.inputs["model"] / _MODEL
+    done = to_dynamic_mixed(
+        source,
+        context.out / _MODEL,
+        read_samples(context.inputs["samples"], source),
+        share=SHARE,
+        left=LEFT,
+        progress=lambda part: context.progress(0.1 + 0.8 * part, "measuring"),
+    )
+    kept = sum(layer["bits"] == 32 for layer in done["layers"])
+    return {
+        **done,
+        "summary": f"int8, {kept} of {len(done['layers'])} groups in float: "
+        f"{done['products']} products, {done['tables']} tables, {sizes(done)}",
     }
 
 

@@ -128,7 +128,7 @@ def test_an_encoder_with_a_decoder_is_not_calibrated(tmp_path: Path, task: str) 
     recorded = RecordedStages(tmp_path)
     onnx.build(writer("int4-weights"), recorded)
     assert "calibrate" not in [spec.name for spec in recorded.specs]
-    for precision in ("int4-mixed", "int8-static"):
+    for precision in ("int4-mixed", "int8-mixed", "int8-static"):
         with pytest.raises(UnsupportedError, match="encoder with a decoder"):
             onnx.build(writer(precision), RecordedStages(tmp_path / precision))
 
@@ -146,7 +146,7 @@ def test_every_rounded_precision_has_a_processor_on_each_target() -> None:
     """What no other provider has kernels for is kept off it."""
     for target in TARGETS:
         (engine,) = load(target).engines
-        for precision in ("int8-weights", "int4-mixed", "int4-weights"):
+        for precision in ("int8-mixed", "int8-weights", "int4-mixed", "int4-weights"):
             assert tuple(engine.providers_for(precision)) == ("CPUExecutionProvider",)
 
 

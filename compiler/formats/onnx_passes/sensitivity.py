@@ -51,15 +51,15 @@ def measure(
     each group costs one run of some samples, about 256 rows of output, and one group's weights in
     float32.
     """
-    groups = _grouped(rounded)
-    names = [o.name for o in graph.proto.output if not o.name.startswith(_STATES)]
+    groups = grouped({key: blocks.codes.shape for key, blocks in rounded.items()})
+    names = outputs_of(graph)
     session = _replaceable(graph, rounded, scratch)
-    kept, wanted = _references(session, names, samples())
+    kept, wanted = references(session, names, samples())
     found = []
     for number, keys in enumerate(groups):
         given = {key[0]: _restored(key, rounded[key], graph) for key in keys}
         run = [session.run(names, {**sample, **given}) for sample in kept]
-        harm = _harm(names, wanted, run)
+        harm = harm_of(names, wanted, run)
         extra = sum(rounded[key].codes.size // 2 for key in keys)
         found.append(Group(tuple(keys), harm, extra))
         progress((number + 1) / len(groups))
@@ -124,16 +124,21 @@ def _layer(weight: str, readers: Mapping[str, Sequence[Any]]) -> str:
     return weight
 
 
-def _grouped(rounded: Mapping[Key, Blocks]) -> list[list[Key]]:
-    """Weights of one shape in runs, as long as it takes for the groups to be few enough."""
+def outputs_of(graph: Graph) -> list[str]:
+    """Return the outputs that harm is told by; a cache is none."""
+    return [o.name for o in graph.proto.output if not o.name.startswith(_STATES)]
+
+
+def grouped(shapes: Mapping[Key, tuple[int, ...]], most: int = MOST_GROUPS) -> list[list[Key]]:
+    """Return weights of one shape in runs, as long as it takes for `most` groups to do."""
     by_shape: dict[tuple[int, ...], list[Key]] = {}
-    for key, blocks in rounded.items():
-        by_shape.setdefault(blocks.codes.shape, []).append(key)
+    for key, shape in shapes.items():
+        by_shape.setdefault(shape, []).append(key)
     runs = list(by_shape.values())
-    if len(runs) > MOST_GROUPS:
-        runs = [*runs[: MOST_GROUPS - 1], [key for run in runs[MOST_GROUPS - 1 :] for key in run]]
+    if len(runs) > most:
+        runs = [*runs[: most - 1], [key for run in runs[most - 1 :] for key in run]]
     length = 1
-    while sum(-(-len(run) // length) for run in runs) > MOST_GROUPS:
+    while sum(-(-len(run) // length) for run in runs) > most:
         length += 1
     return [run[at : at + length] for run in runs for at in range(0, len(run), length)]
 
@@ -153,9 +158,10 @@ def _replaceable(graph: Graph, rounded: Mapping[Key, Blocks], scratch: Path) -> 
         del inputs[before:]
 
 
-def _references(
+def references(
     session: Any, names: Sequence[str], samples: Iterable[Mapping[str, NDArray[Any]]]
 ) -> tuple[list[Mapping[str, NDArray[Any]]], list[list[NDArray[Any]]]]:
+    """Return as many samples as give about 256 rows of output, and the outputs of each."""
     kept, wanted, rows = [], [], 0
     for sample in samples:
         run = session.run(names, dict(sample))
@@ -174,11 +180,12 @@ def _restored(key: Key, blocks: Blocks, graph: Graph) -> Floats:
     return np.ascontiguousarray(rows if transposed else rows.T)
 
 
-def _harm(
+def harm_of(
     names: Sequence[str],
     wanted: Sequence[Sequence[NDArray[Any]]],
     found: Sequence[Sequence[NDArray[Any]]],
 ) -> float:
+    """Return how far outputs are from what they should be, over all samples."""
     each = [
         divergence(exact, other, name)
         for before, after in zip(wanted, found, strict=True)
