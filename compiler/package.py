@@ -160,6 +160,7 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
             "calibration_sha256": proved.artifact.calibration_sha256,
             "seed": 0,
             "options": dict(proved.options),
+            "layers": proved.artifact.layers,
         },
         "inputs": export.data["inputs"],
         "outputs": export.data["outputs"],

@@ -10,11 +10,15 @@ from edgeward.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A format and a precision; `granularity` is what one scale of its integers is shared by."""
+    """A format and a precision; `granularity` is what one scale of its integers is shared by.
+
+    A search tries one that has `unless` only where that precision did not pass before it.
+    """
 
     format: str
     precision: str
     granularity: str = ""
+    unless: str = ""
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
@@ -23,10 +27,13 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     for recipe in (
         Recipe("onnx", "fp32"),
         Recipe("onnx", "fp16"),
+        Recipe("onnx", "bf16"),
         Recipe("onnx", "int8-dynamic", "per-channel"),
+        Recipe("onnx", "int8-mixed", "per-channel", unless="int8-dynamic"),
         Recipe("onnx", "int8-static", "per-channel"),
         Recipe("onnx", "int8-weights", "block-32"),
         Recipe("onnx", "int4-weights", "block-32"),
+        Recipe("onnx", "int4-mixed", "block-32", unless="int4-weights"),
     )
 }
 

@@ -17,14 +17,19 @@ from .texts import ProofTexts
 def search(
     jobs: Sequence[Job], texts: ProofTexts, stages: Stages, reporter: NullReporter
 ) -> tuple[Proved, list[Tried]]:
-    """Prove every job, time those that pass in turn, and return the fastest with the whole trail.
+    """Prove every job that is needed, time those that pass in turn, return the fastest.
 
-    The first job is the exact one that the others are held against: it is returned where nothing
-    is faster, and where it falls short itself.
+    The whole trail comes with it. The first job is the exact one that the others are held against:
+    it is returned where nothing is faster, and where it falls short itself.
     """
     proved: list[Proved] = []
     trail: list[Tried] = []
     for job in jobs:
+        unless = job.recipe.unless
+        if unless in (one.job.recipe.precision for one in proved if not one.failures):
+            reason = f"not tried: {unless} passes"
+            trail.append(Tried(precision=job.recipe.precision, passed=False, reason=reason))
+            continue
         try:
             one = prove(job, texts, stages)
         except UnsupportedError as error:

@@ -59,6 +59,12 @@ class Artifact:
         found = [result.data.get("calibration_sha256") for result in self.results]
         return next((digest for digest in found if isinstance(digest, str)), None)
 
+    @property
+    def layers(self) -> list[JSON]:
+        """What a mixed precision chose among, as the manifest has it."""
+        found = [result.data.get("layers") for result in self.results]
+        return next((layers for layers in found if isinstance(layers, list)), [])
+
 
 class Stages(Protocol):
     """Runs one stage; the compile's runner is one."""

@@ -9,7 +9,6 @@ from typing import Any
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.shapes import stem_of
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
-from edgeward.compiler.tasks import task_spec
 from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
@@ -25,11 +24,12 @@ _WORKER = "edgeward.compiler.formats.onnx_worker"
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What turns the float graph into another precision, as `function(version)` of the worker.
+    """What turns the float graph into another precision, as `module:function` beside this file.
 
     `suffix` ends the file's name as optimum and transformers.js look for it. A graph that is not
     `portable` has operators that ONNX Runtime alone runs; one that `reads_fused` takes a graph
-    that is tuned already.
+    that is tuned already. One that is `calibrated` reads samples, where the task has any unless it
+    `needs_samples`. `options` are what the manifest's recipe says of it.
     """
 
     suffix: str
@@ -39,6 +39,8 @@ class Pass:
     portable: bool
     calibrated: bool = False
     reads_fused: bool = False
+    needs_samples: bool = True
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +69,61 @@ EXPORTERS = {
     "text2text-generation": _SEQUENCES,
     "automatic-speech-recognition": _SEQUENCES,
 }
+# An encoder with a decoder would be calibrated on what it wrote itself.
+_UNCALIBRATED = frozenset(task for task, one in EXPORTERS.items() if one is _SEQUENCES)
+_BLOCKS = {"block_size": 32}
 PASSES = {
-    "fp16": Pass("_fp16", "halve", 1, {}, portable=True),
-    "int8-dynamic": Pass("_quantized", "quantise", 4, {}, portable=True, reads_fused=True),
-    "int8-static": Pass("_uint8", "quantise_static", 2, {}, portable=True, calibrated=True),
+    "fp16": Pass("_fp16", "onnx_worker:halve", 1, {}, portable=True),
+    "bf16": Pass(
+        "_bf16",
+        "onnx_weights:store_bfloat16",
+        1,
+        {},
+        portable=True,
+        reads_fused=True,
+        options={"compute": "float32"},
+    ),
+    "int8-dynamic": Pass(
+        "_quantized", "onnx_worker:quantise", 4, {}, portable=True, reads_fused=True
+    ),
+    "int8-mixed": Pass(
+        "_quantized_mixed",
+        "onnx_weights:mix_dynamic",
+        1,
+        {},
+        portable=True,
+        calibrated=True,
+        reads_fused=True,
+    ),
+    "int8-static": Pass(
+        "_uint8", "onnx_worker:quantise_static", 3, {}, portable=True, calibrated=True
+    ),
     "int8-weights": Pass(
         "_int8",
-        "round_weights",
-        1,
-        {"bits": 8, "block_size": 32},
+        "onnx_weights:round_weights",
+        2,
+        {"bits": 8, **_BLOCKS},
         portable=False,
+        reads_fused=True,
+    ),
+    "int4-mixed": Pass(
+        "_q4_mixed",
+        "onnx_weights:mix_weights",
+        1,
+        _BLOCKS,
+        portable=False,
+        calibrated=True,
         reads_fused=True,
     ),
     "int4-weights": Pass(
         "_q4",
-        "round_weights",
-        1,
-        {"bits": 4, "block_size": 32},
+        "onnx_weights:round_weights",
+        2,
+        {"bits": 4, **_BLOCKS},
         portable=False,
+        calibrated=True,
         reads_fused=True,
+        needs_samples=False,
     ),
 }
 
@@ -103,12 +141,7 @@ def toolchain() -> str:
 def build(job: Job, stages: Stages) -> Artifact:
     """Export, optimise, then quantise where the recipe asks for it."""
     wanted = PASSES.get(job.recipe.precision)
-    if wanted is not None and wanted.calibrated and task_spec(job.source.task).generates:
-        raise UnsupportedError(
-            f"{job.recipe.precision} is not for a model that writes token by token",
-            why="calibration would need what its cache holds",
-            next="edgeward compile … --precision int8-dynamic",
-        )
+    calibrated = wanted is not None and _is_calibrated(job, wanted)
     is_for_tensorrt(job)
     exporter = EXPORTERS.get(job.source.task, _EXPORTER)
     done = {"export": stages.run(_export(job))}
@@ -118,7 +151,7 @@ def build(job: Job, stages: Stages) -> Artifact:
     fused = not exporter.tunes and bool(model.data["fused_attentions"])
     if wanted is not None:
         inputs = {"model": model}
-        if wanted.calibrated:
+        if calibrated:
             inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
         model = done["quantise"] = stages.run(_quantise(job, wanted, inputs))
     if job.shapes:
@@ -134,8 +167,25 @@ def build(job: Job, stages: Stages) -> Artifact:
         results=tuple(done.values()),
         stages=tuple(done),
         parts={role: _place(graph, suffix) for role, graph in exporter.parts.items()},
-        options={**({"portable": False} if fused else {}), **built},
+        options={
+            **(wanted.options if wanted is not None else {}),
+            **({"portable": False} if fused else {}),
+            **built,
+        },
         **_fixed(job, exporter.graph, suffix, done),
+    )
+
+
+def _is_calibrated(job: Job, wanted: Pass) -> bool:
+    """Whether samples are read; UnsupportedError where they are needed and cannot be had."""
+    if not wanted.calibrated or job.source.task not in _UNCALIBRATED:
+        return wanted.calibrated
+    if not wanted.needs_samples:
+        return False
+    raise UnsupportedError(
+        f"{job.recipe.precision} is not for an encoder with a decoder",
+        why="calibration would need what its decoder looks back at",
+        next="edgeward compile … --precision int8-dynamic",
     )
 
 
@@ -253,7 +303,7 @@ def _calibrate(job: Job) -> StageSpec:
     return StageSpec(
         name="calibrate",
         call=f"{_WORKER}:calibrate",
-        version=2,
+        version=3,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={"task": source.task, "texts": list(job.calibration)},
         toolchain=toolchain(),
@@ -264,7 +314,7 @@ def _calibrate(job: Job) -> StageSpec:
 def _quantise(job: Job, wanted: Pass, inputs: Mapping[str, StageResult]) -> StageSpec:
     return StageSpec(
         name="quantise",
-        call=f"{_WORKER}:{wanted.function}",
+        call=f"edgeward.compiler.formats.{wanted.function}",
         version=wanted.version,
         inputs={name: result.as_input() for name, result in inputs.items()},
         params={**wanted.params, **_signed(job, wanted)},

@@ -17,8 +17,7 @@ from edgeward.errors import StageError, UnsupportedError
 from .onnx_assets import copy_assets
 from .onnx_passes.graph import Graph
 from .onnx_program import save, signature
-
-_SAMPLES = "samples.safetensors"
+from .onnx_samples import SAMPLES, read_samples, token_windows
 
 
 def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,10 +58,10 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     from .onnx_passes.dynamic import to_dynamic
 
     del params
-    done = _each_graph(context, to_dynamic)
+    done = each_graph(context, to_dynamic)
     return {
         **done,
-        "summary": f"int8, {done['products']} products, {done['tables']} tables, {_sizes(done)}",
+        "summary": f"int8, {done['products']} products, {done['tables']} tables, {sizes(done)}",
     }
 
 
@@ -71,9 +70,9 @@ def halve(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     from .onnx_passes.half import to_float16
 
     del params
-    done = _each_graph(context, to_float16)
+    done = each_graph(context, to_float16)
     wide = done["wide_nodes"]
-    return {**done, "summary": f"float16, {wide} nodes kept in float32, {_sizes(done)}"}
+    return {**done, "summary": f"float16, {wide} nodes kept in float32, {sizes(done)}"}
 
 
 def calibrate(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,14 +80,21 @@ def calibrate(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     from safetensors.numpy import save_file
 
     folder, spec = context.inputs["source"], task_spec(params["task"])
-    modality = open_modality(spec, folder, load_model(folder, spec.auto_class))
-    given = modality.calibration(params["texts"])
+    given: list[dict[str, Any]]
+    if spec.generates:
+        given = token_windows(folder, load_tokenizer(folder), params["texts"])
+    else:
+        modality = open_modality(spec, folder, load_model(folder, spec.auto_class))
+        given = [
+            {name: tensor.numpy() for name, tensor in one.tensors.items()}
+            for one in modality.calibration(params["texts"])
+        ]
     tensors = {
-        f"{number}.{name}": tensor.numpy()
+        f"{number}.{name}": tensor
         for number, sample in enumerate(given)
-        for name, tensor in sample.tensors.items()
+        for name, tensor in sample.items()
     }
-    path = context.out / _SAMPLES
+    path = context.out / SAMPLES
     save_file(tensors, path)
     return {
         "calibration_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -98,38 +104,18 @@ def calibrate(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
 
 def quantise_static(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Quantise weights and activations to int8, ranges and smoothing from the samples."""
-    import onnx
-    from safetensors.numpy import load_file
-
     from .onnx_passes.static import to_static
 
     model = context.inputs["model"] / "model.onnx"
-    names = [value.name for value in onnx.load(model, load_external_data=False).graph.input]
-    tensors = load_file(context.inputs["samples"] / _SAMPLES)
-    numbers = sorted({int(name.split(".")[0]) for name in tensors})
-    samples = ({name: tensors[f"{number}.{name}"] for name in names} for number in numbers)
+    samples = read_samples(context.inputs["samples"], model)()
     done = to_static(model, context.out / "model.onnx", samples, **params)
     return {
         **{name: value for name, value in done.items() if name != "alphas"},
-        "summary": f"int8, {done['products']} products, {done['smoothed']} smoothed, "
-        f"{_sizes(done)}",
+        "summary": f"int8, {done['products']} products, {done['smoothed']} smoothed, {sizes(done)}",
     }
 
 
-def round_weights(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Round weights, embeddings and head to 4 or 8 bits in blocks; activations stay float."""
-    from .onnx_passes.blocks import to_blocks
-
-    bits, block_size = params["bits"], params["block_size"]
-    done = _each_graph(context, to_blocks, bits=bits, block_size=block_size)
-    products = f"{done['products']} products, {done['tables']} tables"
-    return {
-        **done,
-        "summary": f"{bits} bits in blocks of {block_size}: {products}, {_sizes(done)}",
-    }
-
-
-def _each_graph(
+def each_graph(
     context: StageContext, change: Callable[..., dict[str, Any]], **settings: Any
 ) -> dict[str, Any]:
     """Change every graph of the model; what is counted of them is added up.
@@ -160,7 +146,8 @@ def _changed(
         return error
 
 
-def _sizes(done: Mapping[str, int]) -> str:
+def sizes(done: Mapping[str, int]) -> str:
+    """Say how large it was and is."""
     return f"{done['bytes_before'] / 2**20:.1f} -> {done['bytes'] / 2**20:.1f} MiB"
 
 

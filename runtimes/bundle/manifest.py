@@ -57,8 +57,20 @@ class TargetRef(_Part):
     digest: Sha256
 
 
+class Layers(_Part):
+    """Weights that got these bits, and what rounding them to the fewest cost on calibration data.
+
+    `error` is the divergence of the logits in nats, else the outputs' relative squared error.
+    """
+
+    name: Name
+    weights: Annotated[int, Field(ge=1, le=2**31)]
+    bits: Annotated[int, Field(ge=1, le=64)]
+    error: Number
+
+
 class Recipe(_Part):
-    """How it was compiled."""
+    """How it was compiled; `layers` are those that a mixed precision chose among."""
 
     format: Name
     precision: Name
@@ -66,6 +78,7 @@ class Recipe(_Part):
     calibration_sha256: Sha256 | None = None
     seed: int = 0
     options: dict[Name, str | int | float | bool] = Field(default_factory=dict, max_length=64)
+    layers: list[Layers] = Field(default_factory=list, max_length=256)
 
 
 class FileEntry(_Part):

@@ -119,9 +119,19 @@ def test_rounded_weights_are_not_portable(compiled: Compile) -> None:
         compiled("qwen3", "int8-weights", portable=True)
 
 
-def test_half_precision_keeps_the_distribution(compiled: Compile) -> None:
-    figures = compiled("llama", "fp16").bundle.manifest.proof.figures
-    assert figures["eval_kl_mean"] < 1e-3
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_keeps_the_distribution(compiled: Compile, precision: str) -> None:
+    manifest = compiled("llama", precision).bundle.manifest
+    assert manifest.proof.figures["eval_kl_mean"] < 1e-3
+    assert manifest.recipe.options.get("compute") == ("float32" if precision == "bf16" else None)
+
+
+def test_a_generator_is_calibrated_with_an_empty_past(compiled: Compile) -> None:
+    """Portable graphs and tuned ones, in integers and in blocks."""
+    for precision, most in (("int8-static", 0.1), ("int4-mixed", 0.3)):
+        manifest = compiled("llama", precision).bundle.manifest
+        assert manifest.recipe.calibration_sha256
+        assert manifest.proof.figures["eval_kl_mean"] < most
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +140,13 @@ def real(runner: StageRunner, tmp_path_factory: pytest.TempPathFactory) -> list[
         model=str(smollm2()),
         targets=("x86-64-cpu",),
         output=tmp_path_factory.mktemp("real"),
-        precisions=("fp32", "int8-weights"),
+        precisions=("fp32", "int8-weights", "int4-mixed"),
     )
     return list(compile_model(request, runner=runner))
 
 
 def test_a_real_model_answers(real: list[Compiled]) -> None:
-    exact, rounded = (one.bundle.manifest for one in real)
+    exact, rounded, _ = (one.bundle.manifest for one in real)
     assert exact.proof.figures["eval_greedy_agreement"] == 1
     assert rounded.proof.figures["eval_kl_mean"] < 0.02
     assert rounded.size < 0.35 * exact.size
@@ -152,13 +162,25 @@ def test_a_real_model_answers(real: list[Compiled]) -> None:
         assert session.stats().requests == 3
 
 
+def test_mixed_bits_are_between_and_say_what_they_kept(real: list[Compiled]) -> None:
+    """Below the line between int4-weights (80 MiB, 0.26 nats) and int8-weights (144, 0.007)."""
+    _, eight, mixed = (one.bundle.manifest for one in real)
+    assert mixed.size < 0.75 * eight.size
+    assert mixed.proof.figures["eval_kl_mean"] < 0.17
+    layers = mixed.recipe.layers
+    assert {one.bits for one in layers} == {4, 8}
+    most = max((one for one in layers if one.weights > 1), key=lambda one: one.error)
+    assert most.bits == 8
+    assert "self_attn" in most.name
+
+
 def test_a_generator_that_falls_short_is_refused(runner: StageRunner, tmp_path: Path) -> None:
-    """A model as small as this one loses too much at 4 bits."""
+    """A model as small as this one loses too much where its activations have 8 bits as well."""
     request = CompileRequest(
         model=str(smollm2()),
         targets=("x86-64-cpu",),
         output=tmp_path,
-        precisions=("int4-weights",),
+        precisions=("int8-dynamic",),
     )
     with pytest.raises(ProofError, match="eval_kl_mean"):
         list(compile_model(request, runner=runner))

@@ -55,6 +55,16 @@ def test_the_golden_cases_are_the_references(place: Path) -> None:
     assert bounded == {bound.metric for bound in tolerances_of(job()).golden}
 
 
+def test_what_a_mixed_precision_chose_stands_in_the_manifest(place: Path) -> None:
+    done = proved(place.parent.parent / "stages", job(precision="int4-mixed"))
+    *before, quantised = done.artifact.results
+    layers = [{"name": "layer.0", "weights": 2, "bits": 8, "error": 0.25}]
+    quantised = replace(quantised, data={**quantised.data, "layers": layers})
+    artifact = replace(done.artifact, results=(*before, quantised))
+    bundle, _ = package(replace(done, artifact=artifact), "tiny", PROOF_TEXTS, place)
+    assert [one.model_dump() for one in bundle.manifest.recipe.layers] == layers
+
+
 def test_a_quantised_model_has_the_ecosystems_name_and_its_own_weights(place: Path) -> None:
     bundle, _ = packaged(place, job(precision="int8-dynamic"))
     assert bundle.manifest.entry == "onnx/model_quantized.onnx"

@@ -13,6 +13,7 @@ from proved_job import PERFECT, RecordedStages, job
 
 from edgeward.compiler.compile import CompileRequest, model_name
 from edgeward.compiler.formats import onnx
+from edgeward.compiler.formats.base import Job
 from edgeward.compiler.formats.registry import FORMATS, format_module
 from edgeward.compiler.package import bundle_name
 from edgeward.compiler.recipe import RECIPES, recipe_for
@@ -77,7 +78,7 @@ def test_a_looser_precision_allows_no_less(
 def test_an_unknown_recipe_names_those_that_are(form: str, precision: str) -> None:
     with pytest.raises(UsageError) as caught:
         recipe_for(form, precision)
-    assert ("fp32, fp16, int8-dynamic" if form == "onnx" else "no format") in caught.value.why
+    assert ("fp32, fp16, bf16, int8-dynamic" if form == "onnx" else "no format") in caught.value.why
 
 
 def stages(tmp_path: Path, **settings: str) -> list[StageSpec]:
@@ -105,6 +106,48 @@ def test_each_stage_reads_the_one_before(tmp_path: Path) -> None:
     assert optimise.inputs["model"].path.name == "1-export"
     assert quantise.call.endswith(":quantise")
     assert quantise.inputs["model"].path.name == "2-optimise"
+
+
+def test_four_bits_are_rounded_on_samples_where_there_are_any(tmp_path: Path) -> None:
+    names = ["export", "optimise", "calibrate", "quantise"]
+    rounded = stages(tmp_path, precision="int4-weights")
+    assert [spec.name for spec in rounded] == names
+    assert set(rounded[3].inputs) == {"model", "samples"}
+    assert [spec.name for spec in stages(tmp_path, precision="int4-mixed")] == names
+    assert "calibrate" not in [spec.name for spec in stages(tmp_path, precision="int8-weights")]
+
+
+@pytest.mark.parametrize(
+    "task", [name for name, spec in TASKS.items() if spec.generates and name != "text-generation"]
+)
+def test_an_encoder_with_a_decoder_is_not_calibrated(tmp_path: Path, task: str) -> None:
+    def writer(precision: str) -> Job:
+        made = job(precision=precision)
+        return replace(made, source=replace(made.source, task=task))
+
+    recorded = RecordedStages(tmp_path)
+    onnx.build(writer("int4-weights"), recorded)
+    assert "calibrate" not in [spec.name for spec in recorded.specs]
+    for precision in ("int4-mixed", "int8-mixed", "int8-static"):
+        with pytest.raises(UnsupportedError, match="encoder with a decoder"):
+            onnx.build(writer(precision), RecordedStages(tmp_path / precision))
+
+
+def test_what_bf16_computes_in_is_recorded(tmp_path: Path) -> None:
+    stored, half = (
+        onnx.build(job(precision=precision), RecordedStages(tmp_path / precision))
+        for precision in ("bf16", "fp16")
+    )
+    assert stored.options["compute"] == "float32"
+    assert "compute" not in half.options
+
+
+def test_every_rounded_precision_has_a_processor_on_each_target() -> None:
+    """What no other provider has kernels for is kept off it."""
+    for target in TARGETS:
+        (engine,) = load(target).engines
+        for precision in ("int8-mixed", "int8-weights", "int4-mixed", "int4-weights"):
+            assert tuple(engine.providers_for(precision)) == ("CPUExecutionProvider",)
 
 
 def test_attention_is_fused_for_the_processor_alone(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,17 @@ class ScriptedStages(RecordedStages):
         self._ratios, self._falls_short, self._unsupported = ratios, falls_short, unsupported
 
     def run(self, spec: StageSpec) -> StageResult:
-        if spec.name == "quantise" and self._unsupported:
-            raise UnsupportedError("nothing to quantise")
+        if spec.name == "export":
+            self._precision = "fp32"
+        if spec.name == "quantise":
+            mixed = spec.call.endswith("mix_dynamic")
+            self._precision = "int8-mixed" if mixed else "int8-dynamic"
+            if self._unsupported:
+                raise UnsupportedError("nothing to quantise")
         result = super().run(spec)
         data: dict[str, Any] = dict(result.data)
         if spec.name == "verify":
-            quantised = "quantise" in str(spec.inputs["model"].path)
-            precision = "int8-dynamic" if quantised else "fp32"
+            precision = self._precision
             short = precision in self._falls_short
             data["metrics"] = {**PERFECT, **({"cosine_min": 0.1} if short else {})}
             data["engine"] = {"name": "onnxruntime", "version": "1.32.0"}
@@ -69,9 +73,14 @@ class ScriptedStages(RecordedStages):
         )
 
 
-def run(folder: Path, ratios: Mapping[str, float], **how: Any) -> tuple[Proved, list[Tried], Notes]:
+def run(
+    folder: Path,
+    ratios: Mapping[str, float],
+    tried: Sequence[str] = ("fp32", "int8-dynamic"),
+    **how: Any,
+) -> tuple[Proved, list[Tried], Notes]:
     notes = Notes()
-    jobs = [job(precision=name) for name in ("fp32", "int8-dynamic")]
+    jobs = [job(precision=name) for name in tried]
     chosen, trail = search(jobs, PROOF_TEXTS, ScriptedStages(folder, ratios, **how), notes)
     return chosen, trail, notes
 
@@ -98,6 +107,24 @@ def test_one_that_falls_short_is_not_even_raced(tmp_path: Path) -> None:
     short = next(one for one in trail if one.precision == "int8-dynamic")
     assert not short.passed
     assert "cosine_min 0.1 is below" in short.reason
+
+
+MIXED = {**FASTER, "int8-mixed": 0.6}
+
+
+def test_a_mixed_one_is_tried_where_the_plain_one_falls_short(tmp_path: Path) -> None:
+    chosen, trail, _ = run(
+        tmp_path, MIXED, tried=tuple(MIXED), falls_short=frozenset({"int8-dynamic"})
+    )
+    assert chosen.job.recipe.precision == "int8-mixed"
+    assert [one.precision for one in trail if one.passed] == ["fp32", "int8-mixed"]
+
+
+def test_a_mixed_one_is_not_tried_where_the_plain_one_passes(tmp_path: Path) -> None:
+    chosen, trail, _ = run(tmp_path, MIXED, tried=tuple(MIXED))
+    assert chosen.job.recipe.precision == "int8-dynamic"
+    (left,) = (one for one in trail if not one.passed)
+    assert (left.precision, left.reason) == ("int8-mixed", "not tried: int8-dynamic passes")
 
 
 def test_one_that_cannot_be_made_is_passed_over(tmp_path: Path) -> None:

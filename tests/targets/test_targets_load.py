@@ -116,7 +116,7 @@ def test_a_child_inherits_and_overrides() -> None:
 def test_check_recipe_names_what_is_allowed() -> None:
     profile = load("jetson-orin-nano")
     profile.check_recipe("onnx", "int8-dynamic")
-    with pytest.raises(UnsupportedError, match="fp32, fp16, int8-dynamic"):
+    with pytest.raises(UnsupportedError, match="fp32, fp16, bf16, int8-dynamic"):
         profile.check_recipe("onnx", "fp8")
     with pytest.raises(UnsupportedError, match="formats are: onnx"):
         profile.check_recipe("gguf", "fp32")

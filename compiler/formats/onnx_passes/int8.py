@@ -107,9 +107,13 @@ class Int8Weights:
         return None
 
     def _wanted(self, node: str, name: str, table: Array) -> bool:
-        if node in self.keep or name in self.keep or table.size < _SMALLEST:
-            return False
-        return bool(np.isfinite(table).all())
+        return node not in self.keep and name not in self.keep and is_wanted(name, table)
+
+
+def is_wanted(name: str, table: Array) -> bool:
+    """Whether a matrix is worth quantising, and can be."""
+    del name
+    return table.size >= _SMALLEST and bool(np.isfinite(table).all())
 
 
 def round_rows(rows: Array, bits: int = 8) -> Rows:

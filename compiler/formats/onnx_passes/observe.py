@@ -58,7 +58,7 @@ def observe(
     `scratch` is where the model with its values laid open is written for the time of the run.
     Raises UsageError where there is no sample, or where one gives no finite values.
     """
-    session = _open(model, names, scratch)
+    session = open_float(model, names, scratch)
     wanted = sorted(names)
     seen: dict[str, Seen] = {}
     generator = np.random.default_rng(0)
@@ -80,7 +80,33 @@ def observe(
     return seen
 
 
-def _open(model: Any, names: Collection[str], scratch: Path) -> Any:
+def second_moments(
+    model: Any, names: Collection[str], samples: Iterable[Inputs], scratch: Path
+) -> dict[str, Floats]:
+    """Return X^T X of each named value's rows X over all samples, float32 [K, K].
+
+    One run of the model a sample, on one thread; a value that no sample reaches is left out.
+    Raises UsageError where one is not finite.
+    """
+    session = open_float(model, names, scratch)
+    wanted = sorted(names)
+    sums: dict[str, Floats] = {}
+    for sample in samples:
+        for name, given in zip(wanted, session.run(wanted, dict(sample)), strict=True):
+            rows = np.asarray(given.reshape(-1, given.shape[-1]), np.float32)
+            if not len(rows):
+                continue
+            moment = rows.T @ rows
+            if not np.isfinite(moment).all():
+                raise UsageError(
+                    f"Calibration gave no number for {name}", why="it is NaN or infinite"
+                )
+            sums[name] = sums[name] + moment if name in sums else moment
+    return sums
+
+
+def open_float(model: Any, names: Collection[str], scratch: Path) -> Any:
+    """Open a model in ONNX Runtime, one thread, with named values as outputs beside its own."""
     import onnx
     import onnxruntime
 

@@ -66,9 +66,7 @@ def round_blocks(rows: NDArray[Any], bits: int, block_size: int, symmetric: bool
         chunk = np.zeros((len(rows[part]), blocks * block_size), np.float32)
         chunk[:, :width] = rows[part]
         values = chunk.reshape(-1, block_size)
-        best = _Best(values, bits)
-        for scale, zero in _candidates(values, bits, symmetric):
-            best.offer(scale, zero)
+        best = best_of(values, bits, symmetric)
         shape = (len(chunk), blocks)
         codes[part] = best.codes.reshape(*shape, block_size)
         scales[part] = best.scales.reshape(shape)
@@ -77,12 +75,22 @@ def round_blocks(rows: NDArray[Any], bits: int, block_size: int, symmetric: bool
     return Blocks(codes, scales, zeros, bits)
 
 
-class _Best:
+def best_of(values: Floats, bits: int, symmetric: bool, importance: Floats | None = None) -> Best:
+    """Return the best rounding of each block of [B, block_size]; `importance` is each column's."""
+    best = Best(values, bits, importance)
+    for scale, zero in _candidates(values, bits, symmetric):
+        best.offer(scale, zero)
+    return best
+
+
+class Best:
     """The best rounding so far of each block of [B, block_size]."""
 
-    def __init__(self, values: Floats, bits: int) -> None:
+    def __init__(self, values: Floats, bits: int, importance: Floats | None = None) -> None:
         count = len(values)
         self.values = values
+        self._weighed = values if importance is None else values * importance
+        self._importance = importance
         self.top = np.float32((1 << bits) - 1)
         middle = 1 << (bits - 1)
         self.codes = np.full(values.shape, middle, np.uint8)
@@ -93,15 +101,17 @@ class _Best:
     def offer(self, scale: Floats, zero: Floats) -> None:
         """Take these ranges ([B] each) wherever they lose less.
 
-        With the least-squares scale the squared error is |w|^2 - <w,d>^2 / <d,d>.
+        With the least-squares scale the squared error is |w|^2 - <w,d>^2 / <d,d>, weighed by the
+        importance of the columns.
         """
         found = self.values * (1 / np.where(scale == 0, 1, scale))[:, None]
         np.rint(found, out=found)
         found += zero[:, None]
         np.clip(found, 0, self.top, out=found)
         steps = found - zero[:, None]
-        along = np.einsum("bk,bk->b", self.values, steps)
-        power = np.einsum("bk,bk->b", steps, steps)
+        weighed = steps if self._importance is None else steps * self._importance
+        along = np.einsum("bk,bk->b", self._weighed, steps)
+        power = np.einsum("bk,bk->b", weighed, steps)
         gain = along * along / np.maximum(power, _TINY)
         better = (gain > self._gain) & (scale != 0)
         self._gain[better] = gain[better]
