@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeward.compiler.given_data import GivenData
 from edgeward.compiler.recipe import Recipe
 from edgeward.compiler.source import Source
 from edgeward.compiler.stages import StageInput, StageResult, StageSpec
@@ -16,6 +17,7 @@ from edgeward.targets.profile import Profile
 class Job:
     """One bundle to make; `calibration` are texts that show what activations are like.
 
+    `given` is the calibration set as a user gave it: pairs of texts, pictures or sounds too.
     `portable` asks for operators that every engine of the format runs.
     """
 
@@ -24,6 +26,7 @@ class Job:
     recipe: Recipe
     calibration: tuple[str, ...] = ()
     portable: bool = False
+    given: GivenData | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgeward.compiler.given_stage import INPUT, given_stage
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
 from edgeward.compiler.tasks import task_spec
+from edgeward.compiler.texts import paired
 from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
@@ -52,7 +54,7 @@ class Exporter:
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
-_EXPORTER = Exporter(f"{_WORKER}:export", 3)
+_EXPORTER = Exporter(f"{_WORKER}:export", 4)
 _SEQUENCES = Exporter(
     "edgeward.compiler.formats.onnx_sequences:export",
     2,
@@ -115,7 +117,7 @@ def build(job: Job, stages: Stages) -> Artifact:
     if wanted is not None:
         inputs = {"model": model}
         if wanted.calibrated:
-            inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
+            inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job, stages))
         model = done["quantise"] = stages.run(_quantise(job, wanted, inputs))
     suffix = wanted.suffix if wanted is not None else ""
     return Artifact(
@@ -195,14 +197,17 @@ def _optimise(job: Job, export: StageResult) -> StageSpec:
     )
 
 
-def _calibrate(job: Job) -> StageSpec:
+def _calibrate(job: Job, stages: Stages) -> StageSpec:
     source = job.source
+    kept = given_stage(job.given, toolchain())
+    given = {} if kept is None else {INPUT: stages.run(kept).as_input()}
+    pairs = paired(job.given.texts) if job.given else ()
     return StageSpec(
         name="calibrate",
         call=f"{_WORKER}:calibrate",
-        version=2,
-        inputs={"source": StageInput(source.folder, source.digest)},
-        params={"task": source.task, "texts": list(job.calibration)},
+        version=3,
+        inputs={"source": StageInput(source.folder, source.digest), **given},
+        params={"task": source.task, "texts": list(pairs or job.calibration)},
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 2 + (1 << 29),
     )

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeward.compiler.given_data import Line
+from edgeward.compiler.preprocessors import SoundExtractor
 from edgeward.compiler.tasks import TaskSpec
+from edgeward.runtimes.tasks.waveforms import WAVE
 
 from .base import Axes, Given
 
@@ -21,12 +24,13 @@ class Audio:
     """`input_values` (batch, samples) of speech encoders, or their frames (batch, time, bins)."""
 
     def __init__(self, spec: TaskSpec, folder: Path, model: Any) -> None:
-        del spec, folder
+        del spec
         config = model.config
         taken = inspect.signature(model.forward).parameters
         self._name = "input_features" if "input_features" in taken else "input_values"
         spectrogram = hasattr(config, "frequency_stride")
         self._frames = (int(config.max_length), int(config.num_mel_bins)) if spectrogram else None
+        self._extractor = SoundExtractor(folder, self._name, self._frames)
 
     def traced(self) -> dict[str, Any]:
         """Return two sounds of one length."""
@@ -52,12 +56,12 @@ class Audio:
             Given("silence", {self._name: torch.zeros_like(cases[0].tensors[self._name])}),
         ]
 
-    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+    def evaluation(self, texts: Sequence[Line]) -> list[Given]:
         """Return seeded sounds."""
         del texts
         return self._seeded(100, _EVALUATED)
 
-    def calibration(self, texts: Sequence[str]) -> list[Given]:
+    def calibration(self, texts: Sequence[Line]) -> list[Given]:
         """Return other seeded sounds."""
         del texts
         return self._seeded(500, _CALIBRATED)
@@ -66,6 +70,16 @@ class Audio:
         return [
             Given(f"sound {n}", {self._name: self._sounds(1, 1.0, seed + n)}) for n in range(number)
         ]
+
+    def from_file(self, name: str, content: bytes) -> Given | None:
+        """Return a sound's case."""
+        heard = self._extractor(content)
+        return None if heard is None else Given(name, {self._name: heard})
+
+    @property
+    def feeds(self) -> str:
+        """The waveform; frames are made on no device yet."""
+        return WAVE if self._name == WAVE and not self._frames else ""
 
     def untraced(self, seed: int) -> list[Given]:
         """Return other batches and other lengths."""

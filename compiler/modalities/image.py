@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeward.compiler.given_data import Line
+from edgeward.compiler.preprocessors import PictureProcessor
 from edgeward.compiler.tasks import TaskSpec
+from edgeward.runtimes.tasks.pictures import PIXELS
 from edgeward.runtimes.tasks.pooling import read_json
 
 from .base import Axes, Given
@@ -26,6 +29,7 @@ class Image:
         del spec
         self._size = image_size(folder, model.config)
         self._channels = int(getattr(model.config, "num_channels", 3))
+        self._processor = PictureProcessor(folder, self._size, self._channels)
 
     def traced(self) -> dict[str, Any]:
         """Return two pictures."""
@@ -45,12 +49,12 @@ class Image:
             for number, name in enumerate(_GOLDEN)
         ]
 
-    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+    def evaluation(self, texts: Sequence[Line]) -> list[Given]:
         """Return seeded scenes of smooth shapes and noise."""
         del texts
         return self._scenes(100, _EVALUATED)
 
-    def calibration(self, texts: Sequence[str]) -> list[Given]:
+    def calibration(self, texts: Sequence[Line]) -> list[Given]:
         """Return other seeded scenes, and plain pictures: what is even excites other channels."""
         del texts
         return [*self._scenes(500, _CALIBRATED), *map(self._plain, _LEVELS)]
@@ -66,6 +70,16 @@ class Image:
             Given(f"scene {n}", {"pixel_values": self._picture("scene", seed + n)})
             for n in range(number)
         ]
+
+    def from_file(self, name: str, content: bytes) -> Given | None:
+        """Return a picture's case."""
+        pixels = self._processor(content)
+        return None if pixels is None else Given(name, {PIXELS: pixels})
+
+    @property
+    def feeds(self) -> str:
+        """The pixels."""
+        return PIXELS
 
     def untraced(self, seed: int) -> list[Given]:
         """Return batches of one, three and five."""
