@@ -167,11 +167,10 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("int4-weights", "tensors"): _weights(0.94, 0.85),
 }
 
-_FED = (
-    # One of 255 levels of a pixel, over the deviation of a picture.
-    Bound("pixels_difference", 0.02, "at-most", optional=True),
-    Bound("features_difference", 1e-2, "at-most", optional=True),
-)
+# One of 255 levels of a pixel, over the deviation of a picture.
+_PIXELS = Bound("pixels_difference", 0.02, "at-most", optional=True)
+_WAVES = Bound("features_difference", 1e-2, "at-most", optional=True)
+_FED = {"image": (_PIXELS,), "image-text": (_PIXELS,), "audio": (_WAVES,)}
 # Of what a user sees: boxes matched and their overlap, classes' overlap, error of depth, other
 # letters and words.
 _SEEN = {
@@ -184,16 +183,18 @@ _SEEN = {
 }
 
 
-def _seen(precision: str, place: str = "eval_") -> tuple[Bound, ...]:
+def _seen(precision: str, view: str, place: str = "eval_") -> tuple[Bound, ...]:
     matched, overlap, classes, depth, letters, words = _SEEN[precision]
-    return (
-        Bound(f"{place}boxes_matched", matched, optional=True),
-        Bound(f"{place}boxes_iou", overlap, optional=True),
-        Bound(f"{place}classes_iou", classes, optional=True),
-        Bound(f"{place}depth_error", depth, "at-most", optional=True),
-        Bound(f"{place}cer", letters, "at-most", optional=True),
-        Bound(f"{place}wer", words, "at-most", optional=True),
-    )
+    held = {
+        "boxes": (Bound(f"{place}boxes_matched", matched), Bound(f"{place}boxes_iou", overlap)),
+        "classes": (Bound(f"{place}classes_iou", classes),),
+        "depth": (Bound(f"{place}depth_error", depth, "at-most"),),
+        "letters": (
+            Bound(f"{place}cer", letters, "at-most", optional=True),
+            Bound(f"{place}wer", words, "at-most", optional=True),
+        ),
+    }
+    return held.get(view, ())
 
 
 def with_view(told: Tolerances, precision: str, spec: TaskSpec) -> Tolerances:
@@ -202,10 +203,13 @@ def with_view(told: Tolerances, precision: str, spec: TaskSpec) -> Tolerances:
     Of a rounded model the latter is held to on the evaluation set alone: noise and plain pictures
     are among the golden cases, and what it sees there is chance.
     """
-    if spec.generates or (spec.reads_text and spec.modality != "image-text"):
+    if spec.modality not in _FED:
         return told
-    golden = _seen(precision, "") if precision == "fp32" else ()
-    return Tolerances((*told.golden, *_FED, *golden), (*told.compile_only, *_seen(precision)))
+    golden = _seen(precision, spec.view, "") if precision == "fp32" else ()
+    return Tolerances(
+        (*told.golden, *_FED[spec.modality], *golden),
+        (*told.compile_only, *_seen(precision, spec.view)),
+    )
 
 
 TOLERANCES |= {

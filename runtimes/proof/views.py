@@ -45,8 +45,9 @@ class Boxes:
     """Objects: those that the original is at least half as sure of as of its surest, up to 32.
 
     A row is (class, score, middle x, middle y, width, height), in shares of the picture. A box is
-    matched where one of the artifact's, of the same class and not matched yet, overlaps it by an
-    intersection over union of at least a half; `boxes_iou` is the mean of those that are matched.
+    matched where one of the artifact's, of the same class, at least half as sure and not matched yet,
+    overlaps it by an intersection over union of at least a half; `boxes_iou` is the mean of those
+    that are matched.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,8 @@ class Boxes:
         free = np.ones(len(found), bool)
         overlaps = _overlaps(kept[:, 2:], found[:, 2:])
         for wanted, row in zip(kept, overlaps, strict=True):
-            fit = np.where(free & (found[:, 0] == wanted[0]), row, 0.0)
+            alike = (found[:, 0] == wanted[0]) & (found[:, 1] >= wanted[1] / 2)
+            fit = np.where(free & alike, row, 0.0)
             best = int(fit.argmax())
             if fit[best] >= _MATCHED_FROM:
                 free[best] = False
@@ -192,7 +194,10 @@ class Letters:
         self._other_words += changes(words, self._split(found))
 
     def metrics(self) -> dict[str, float]:
-        """Return `cer`, and `wer` where there is a gap; where the original writes nothing, each token counts as one."""
+        """Return `cer`, and `wer` where words have gaps.
+
+        Where the original writes nothing, each token counts as one.
+        """
         if not self._counted:
             return {}
         found = {"cer": self._other_letters / max(self._letters, 1)}

@@ -35,9 +35,18 @@ PERFECT = {
     "eval_rank_agreement": 1.0,
     "eval_wer": 0.0,
     "features_difference": 0.0,
+    "pixels_difference": 0.0,
+    **{
+        f"{place}{name}": value
+        for place in ("", "eval_")
+        for name, value in (
+            ("boxes_matched", 1.0), ("boxes_iou", 1.0), ("classes_iou", 1.0),
+            ("depth_error", 0.0), ("cer", 0.0), ("wer", 0.0),
+        )
+    },
     "eval_top1_agreement": 1.0,
     "untraced_relative_difference": 0.0,
-}
+}  # fmt: skip
 PROOF_TEXTS = ProofTexts({f"case {n}": text for n, text in enumerate(TEXTS)}, ("a", "b", "c"))
 ASSETS = (
     "1_Pooling/config.json",
