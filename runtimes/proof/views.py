@@ -45,9 +45,9 @@ class Boxes:
     """Objects: those that the original is at least half as sure of as of its surest, up to 32.
 
     A row is (class, score, middle x, middle y, width, height), in shares of the picture. A box is
-    matched where one of the artifact's, of the same class, at least half as sure and not matched yet,
-    overlaps it by an intersection over union of at least a half; `boxes_iou` is the mean of those
-    that are matched.
+    matched where one of the artifact's, of the same class, at least half as sure and not matched
+    yet, overlaps it by an intersection over union of at least a half; `boxes_iou` is the mean of
+    those that are matched.
     """
 
     def __init__(self) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from documents import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -279,3 +282,15 @@ def test_any_wav_is_a_sound_or_refused(tmp_path: Path, cut: int, spoil: bytes) -
     except UsageError:
         return
     assert np.isfinite(len(found.files))
+
+
+def test_the_packaged_pictures_are_those_that_the_script_renders(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, ROOT / "tests" / "support" / "render_pictures.py", tmp_path], check=True
+    )
+    packaged = sorted((ROOT / "compiler" / "data" / "pictures").glob("*.png"))
+    assert [path.name for path in packaged] == sorted(path.name for path in tmp_path.iterdir())
+    for path in packaged:
+        one, other = Image.open(path), Image.open(tmp_path / path.name)
+        assert np.array_equal(np.asarray(one.convert("RGB")), np.asarray(other.convert("RGB")))
+        assert one.getexif() == other.getexif()
