@@ -20,29 +20,35 @@ _NO_PICKS = np.zeros(0, np.int32)
 
 
 class Counted:
-    """Counts an artifact's outputs; `folder` holds the settings by which files are read."""
+    """Counts an artifact's outputs; `folder` holds the settings by which files are read.
 
-    def __init__(self, given: TensorCases, folder: Path | None) -> None:
+    Outputs of files are told `apart` where versions of Pillow may differ by a level of a pixel.
+    """
+
+    def __init__(self, given: TensorCases, folder: Path | None, *, apart: bool) -> None:
         self._given, self._folder = given, folder
         self._view = given.open_view()
         self._pairs: list[tuple[Sketch, Sketch]] = []
+        self._of_files = [] if apart else self._pairs
+        self._apart = apart
         self._fed: dict[str, list[tuple[Sketch, Sketch]]] = {}
         self._right: list[tuple[bool, bool]] = []
         self._errors, self._original_errors, self._words = 0, 0, 0
 
-    def add(self, ran: Iterable[Ran]) -> None:
+    def add(self, ran: Iterable[Ran], *, files: bool = False) -> None:
         """Count outputs."""
+        pairs = self._of_files if files else self._pairs
         for case, outputs in ran:
             for name, kept in case.outputs.items():
                 axis = self._given.classes.get(name)
-                self._pairs.append((kept, sketch(outputs[name], axis)))
+                pairs.append((kept, sketch(outputs[name], axis)))
             if self._view is not None and case.kept is not None:
                 self._view.add(case.kept, outputs)
 
     def add_files(self, ran: Iterable[Ran]) -> None:
         """Count outputs, and what was made of the files behind them."""
         for case, outputs in ran:
-            self.add([(case, outputs)])
+            self.add([(case, outputs)], files=True)
             source = case.source
             if source is None:
                 continue
@@ -54,10 +60,12 @@ class Counted:
     def metrics(self) -> dict[str, float]:
         """Return every figure.
 
-        `accuracy` and `transcript_wer` are over the files whose class or words were given, beside
-        the original's own.
+        `files_cosine_min` is of the outputs of files, `accuracy` and `transcript_wer` of those
+        whose class or words were given, beside the original's own.
         """
-        found = compare_sketches(self._pairs)
+        found = compare_sketches(self._pairs or self._of_files)
+        if self._apart and self._of_files:
+            found["files_cosine_min"] = compare_sketches(self._of_files)["cosine_min"]
         for name, pairs in self._fed.items():
             found[name] = compare_sketches(pairs)["relative_difference"]
         if self._view is not None:

@@ -26,19 +26,22 @@ def tensor_metrics(
     given: TensorCases,
     tokenizer: TextTokenizer | None = None,
     folder: Path | None = None,
+    *,
+    apart: bool = True,
 ) -> dict[str, float]:
     """Run every case alone and in padded batches; the worse of both counts.
 
     With a tokenizer, also the share of texts whose token ids are all the original's. Files are
-    read by the settings in `folder`, without which they are left out.
+    read by the settings in `folder`, without which they are left out; their outputs are told
+    `apart` where this machine may round pixels otherwise than the one that compiled.
     """
-    counted = Counted(given, folder)
+    counted = Counted(given, folder, apart=apart)
     pairs = [(case, _run(engine, case.inputs)) for case in given.cases]
     counted.add([*pairs, *_together(engine, given, given.cases, _with_tokens(pairs))])
     del pairs
     for made in _from_files(engine, given, folder):
         counted.add_files((case, _run(engine, case.inputs)) for case in made)
-        counted.add(_together(engine, given, made, set()))
+        counted.add(_together(engine, given, made, set()), files=True)
     found = counted.metrics()
     if tokenizer is None:
         return found

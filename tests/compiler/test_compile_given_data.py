@@ -88,6 +88,7 @@ def test_pictures_calibrate_and_prove(
     assert not proof.degraded
     assert proof.figures[figure] == proof.figures[f"eval_{figure}"] == 1
     assert proof.figures["pixels_difference"] < 1e-4
+    assert proof.figures["files_cosine_min"] > 0.99999
     assert proof.figures["eval_pixels_difference"] < 1e-4
     assert 0 < other.figures[f"eval_{figure}"] <= 1
     assert proof.evaluation_sha256 == other.evaluation_sha256

@@ -179,11 +179,13 @@ def test_a_file_is_proved_from_its_bytes_to_the_output(tmp_path: Path) -> None:
         assert (one.source.content, one.source.label) == (other.source.content, other.source.label)
     same = tensor_metrics(Grey(), found, folder=prepared(tmp_path))
     assert same["pixels_difference"] < 1e-5
-    assert same["relative_difference"] < 1e-5
+    assert same["files_cosine_min"] > 1 - 1e-6
     assert (same["accuracy"], same["accuracy_original"]) == (0.5, 0.5)
     other = tensor_metrics(Grey(), found, folder=prepared(tmp_path, 0.4))
     assert other["pixels_difference"] > 0.1
-    assert other["relative_difference"] > 0.1
+    assert other["files_cosine_min"] < same["files_cosine_min"]
+    whole = tensor_metrics(Grey(), found, folder=tmp_path, apart=False)
+    assert whole["relative_difference"] > 0.1
 
 
 def test_cases_without_files_or_views_are_read_as_ever(tmp_path: Path) -> None:

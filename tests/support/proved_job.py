@@ -36,6 +36,7 @@ PERFECT = {
     "eval_wer": 0.0,
     "features_difference": 0.0,
     "pixels_difference": 0.0,
+    "files_cosine_min": 1.0,
     **{
         f"{place}{name}": value
         for place in ("", "eval_")
