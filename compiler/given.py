@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeward.errors import UsageError
+from edgeward.runtimes.tasks.labels import MOST_LABELS
 from edgeward.runtimes.tasks.sound import read_wav
 
 from .given_data import PICTURES, SOUNDS, TEXTS, GivenData, GivenFile
@@ -73,11 +74,14 @@ LABELLED = ("image-classification", "audio-classification")
 
 
 def class_of(label: str, labels: tuple[str, ...]) -> int | None:
-    """Return the number of a class by its name or by its number, None where there is none."""
+    """Return the number of a class by its name or by its number, None where there is none.
+
+    A model that names no classes takes any number.
+    """
     if label in labels:
         return labels.index(label)
     number = int(label) if label.isascii() and label.isdecimal() and len(label) < 8 else -1
-    return number if 0 <= number < max(len(labels), 1) else None
+    return number if 0 <= number < (len(labels) or MOST_LABELS) else None
 
 
 def _require_texts(path: Path, spec: TaskSpec) -> None:

@@ -110,6 +110,7 @@ def _distributions(
             Bound("eval_kl_mean", divergence, "at-most"),
             Bound("eval_top1_agreement", top1),
             Bound("eval_perplexity_ratio", ratio, "at-most"),
+            Bound("eval_padded_kl_mean", 3 * divergence, "at-most", optional=True),
             *follows,
         ),
     )

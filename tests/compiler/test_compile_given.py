@@ -239,6 +239,7 @@ def test_labels_are_those_of_the_model(tmp_path: Path) -> None:
         data = read_given(lines(tmp_path / "p.jsonl", {"image": "a.png", "label": label}), SEES)
         with pytest.raises(UsageError, match="no class"):
             check_labels(data, SEES, labels)
+    assert (class_of("3", ()), class_of("dog", ())) == (3, None)
     assert (class_of("dog", labels), class_of("1", labels), class_of("7", labels)) == (1, 1, None)
 
 

@@ -28,6 +28,7 @@ PERFECT = {
     "kl_mean": 0.0,
     "top1_agreement": 1.0,
     "eval_kl_mean": 0.0,
+    "eval_padded_kl_mean": 0.0,
     "eval_perplexity_ratio": 1.0,
     "eval_greedy_agreement": 1.0,
     "eval_cosine_mean": 1.0,
