@@ -29,6 +29,8 @@ from .tasks import task_spec
 
 EVALUATION, SHAPES_NAME = "evaluation", "shapes.safetensors"
 GOLDEN_TOKENS, EVALUATION_TOKENS = 24, 48
+# What thirty seconds of fast speech take: a transcript is not cut short.
+TRANSCRIPT_TOKENS = 224
 _EVALUATED = 24
 _PLAIN = {
     "num_beams": 1,
@@ -54,7 +56,10 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     context.progress(0.5, "evaluation set")
     given = sources.from_files(kept_files(context.inputs.get(INPUT), _EVALUATED))
     evaluated = given or sources.evaluation(params["evaluation_texts"])[:_EVALUATED]
-    evaluation = [original.case(given, EVALUATION_TOKENS) for given in evaluated]
+    evaluation = [
+        original.case(one, TRANSCRIPT_TOKENS if one.words else EVALUATION_TOKENS)
+        for one in evaluated
+    ]
     write_cases(context.out / EVALUATION, evaluation)
     context.progress(0.8, "shapes that were not traced")
     untraced = sources.untraced(params["seed"])
