@@ -19,6 +19,7 @@ _LARGEST_SIDE = 4096
 _GOLDEN = ("gradient", "checkers", "noise", "black", "white", "scene")
 _EVALUATED = 12
 _CALIBRATED = 32
+_DRAWN = 12
 _LEVELS = (-1.9, -0.7, 0.0, 0.8, 1.9)
 
 
@@ -55,9 +56,30 @@ class Image:
         return self._scenes(100, _EVALUATED)
 
     def calibration(self, texts: Sequence[Line]) -> list[Given]:
-        """Return other seeded scenes, and plain pictures: what is even excites other channels."""
+        """Return other seeded scenes, plain pictures and pages.
+
+        What is even, and what has hard edges on it, excites other channels.
+        """
         del texts
-        return [*self._scenes(500, _CALIBRATED), *map(self._plain, _LEVELS)]
+        pages = [self._drawn(seed) for seed in range(_DRAWN)]
+        return [*self._scenes(500, _CALIBRATED), *map(self._plain, _LEVELS), *pages]
+
+    def _drawn(self, seed: int) -> Given:
+        """Rectangles of several colours on an even ground, many small ones or a few large ones."""
+        import torch
+
+        height, width = self._size
+        generator = torch.Generator().manual_seed(900 + seed)
+        shade = torch.rand((self._channels, 1, 1), generator=generator) * 4 - 2
+        picture = shade.expand(self._channels, height, width).clone()
+        number, rows, columns = (40, 18, 6) if seed % 2 else (12, 2, 2)
+        for _ in range(number):
+            place = torch.rand(4 + self._channels, generator=generator)
+            top, left, high, wide = place[:4].tolist()
+            y, x = int(top * height), int(left * width)
+            to_y, to_x = y + 1 + int(high * height / rows), x + 1 + int(wide * width / columns)
+            picture[:, y:to_y, x:to_x] = place[4:, None, None] * 4 - 2
+        return Given(f"drawn {seed}", {"pixel_values": picture[None]})
 
     def _plain(self, level: float) -> Given:
         import torch
