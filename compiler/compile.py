@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,16 @@ from edgeward.errors import ProofError, UnsupportedError, UsageError
 from edgeward.runtimes.bundle.manifest import Check, Tried
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.runtimes.finalize.ranges import parse_ranges
+from edgeward.runtimes.tasks.labels import read_config, read_labels
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
 
 from .cache_dir import cache_root
 from .formats.base import Job
 from .formats.registry import format_module
+from .given import check_labels, read_given
+from .given_data import GivenData
+from .given_stage import given_stage
 from .limits import Limits
 from .package import Proved, bundle_name, check_place, package
 from .progress import NullReporter
@@ -27,7 +31,8 @@ from .search import search
 from .shapes import Sizes, parse_shapes, shapes_for
 from .source import Source, open_source
 from .stages import StageRunner
-from .texts import ProofTexts, calibration_texts, proof_texts
+from .tasks import task_spec
+from .texts import ProofTexts, joined, packaged_calibration, proof_texts
 from .timing import timed_stage
 from .toolchains.manager import Toolchains
 
@@ -91,6 +96,7 @@ class Wanted:
     shapes: Mapping[str, Sizes] | None
     engine: str | None
     ranges: tuple[str, ...]
+    given: GivenData | None = None
 
     @property
     def chosen_format(self) -> str:
@@ -103,9 +109,12 @@ def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     shapes = parse_shapes(request.shapes) if request.shapes is not None else None
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
     source = open_source(request.model, revision=request.revision, task=request.task)
-    calibration = calibration_texts(request.calibration)
+    given = _given(request.calibration, source)
+    calibration = joined(given.texts) if given and given.texts else packaged_calibration()
+    _given(request.evaluation, source)
     parse_ranges(",".join(request.ranges))
-    asked = (request.format, calibration, request.portable, shapes, request.engine, request.ranges)
+    built = (shapes, request.engine, request.ranges)
+    asked = (request.format, calibration, request.portable, *built, given)
     plans = [
         _plan(Wanted(source, profile, precision, *asked))
         for profile in profiles
@@ -148,9 +157,10 @@ def compile_model(
             f"{source.architecture}, {source.weight_bytes / 2**20:.1f} MiB of weights, "
             f"sha256 {source.weights_sha256[:8]}…"
         )
-    name, texts = model_name(request, source), proof_texts(request.evaluation)
+    name, texts = model_name(request, source), proof_texts(_given(request.evaluation, source))
     lent = nullcontext(runner) if runner is not None else stage_runner(request, reporter)
     with lent as stages:
+        _keep_given(plans, texts, stages)
         for plan in plans:
             proved, trail = _proved(plan, texts, stages, reporter)
             refuse_failure(proved, request)
@@ -160,6 +170,27 @@ def compile_model(
                 size = bundle.manifest.size / 2**20
                 said(f"{destination}  {size:.1f} MiB  bundle {bundle.digest[:8]}…")
             yield Compiled(bundle, proved.job, proved.checks, cached)
+
+
+def _given(path: Path | None, source: Source) -> GivenData | None:
+    """Read what was given for the source's task, labels checked; None where nothing was."""
+    if path is None:
+        return None
+    spec = task_spec(source.task)
+    given = read_given(path, spec)
+    check_labels(given, spec, read_labels(read_config(source.folder)))
+    return given
+
+
+def _keep_given(plans: Sequence[Plan], texts: ProofTexts, stages: StageRunner) -> None:
+    """Read every file that was given, before what takes long."""
+    for plan in plans:
+        job = plan.jobs[0]
+        toolchain = format_module(job.recipe.format).toolchain()
+        for given in (job.given, texts.given):
+            spec = given_stage(given, toolchain)
+            if spec is not None:
+                stages.run(spec)
 
 
 def _plan(wanted: Wanted) -> Plan:
@@ -210,6 +241,7 @@ def _unchecked_job(wanted: Wanted, precision: str) -> Job:
         shapes,
         wanted.engine,
         wanted.ranges,
+        wanted.given,
     )
 
 

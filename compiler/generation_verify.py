@@ -24,6 +24,7 @@ from edgeward.runtimes.proof.generation import (
 from edgeward.runtimes.tasks.decoder import DecoderGraph, DecoderState
 from edgeward.runtimes.tasks.generation import Generator
 
+from .generation_padded import padded_metrics
 from .generation_reference import EVALUATION, SHAPES_NAME
 from .measured import Timed, open_engine
 from .stage_context import StageContext
@@ -39,7 +40,8 @@ def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     context.progress(0.2, "golden prompts")
     metrics = golden_metrics(generator, read_cases(reference))
     context.progress(0.5, "evaluation passages")
-    evaluated = generation_metrics(generator, read_cases(reference / EVALUATION))
+    passages = read_cases(reference / EVALUATION)
+    evaluated = generation_metrics(generator, passages) | padded_metrics(generator.graph, passages)
     metrics |= {f"eval_{name}": value for name, value in evaluated.items()}
     context.progress(0.8, "shapes that were not traced")
     shapes, metrics["untraced_relative_difference"] = _untraced(generator.graph, reference)

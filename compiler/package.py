@@ -203,11 +203,17 @@ def _proof(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
         "engine": proved.verify.data["engine"],
         "checks": [check.model_dump(mode="json") for check in proved.checks],
         "informative": {k: v for k, v in metrics.items() if k not in bounded},
-        "evaluation_sha256": texts.evaluation_sha256,
+        "evaluation_sha256": _evaluation_sha256(proved, texts),
         "untraced_shapes": proved.verify.data.get("shapes", proved.reference.data["shapes"]),
         "pending_on_target": _pending(proved),
         "degraded": bool(proved.failures),
     }
+
+
+def _evaluation_sha256(proved: Proved, texts: ProofTexts) -> str:
+    """The digest of what was given; else of what the modality evaluates on, texts or not."""
+    own = proved.reference.data.get("evaluation_sha256")
+    return own if texts.given is None and isinstance(own, str) else texts.evaluation_sha256
 
 
 def _pending(proved: Proved) -> list[str]:
@@ -226,7 +232,7 @@ def _pending(proved: Proved) -> list[str]:
 
 def _golden(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
     metrics: Any = proved.verify.data["metrics"]
-    bounds = tolerances_of(proved.job).golden
+    bounds = tolerances_of(proved.job).measured(metrics).golden
     tolerances = [bound.check(metrics[bound.metric]) for bound in bounds]
     return {
         "path": CASES_NAME,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgeward.errors import ProofError
 from edgeward.runtimes.bundle.canonical import JSON
 
 from .formats.base import Artifact, Format, Job, Stages
 from .formats.registry import format_module
+from .given_stage import INPUT, given_stage
 from .package import Proved
 from .stages import StageInput, StageResult, StageSpec
 from .tasks import task_spec
@@ -25,31 +26,36 @@ def prove(job: Job, texts: ProofTexts, stages: Stages) -> Proved:
     """Build a job's artifact, hold it against the original and time it."""
     module = format_module(job.recipe.format)
     artifact = module.build(job, stages)
-    reference = stages.run(_reference(job, texts, module))
+    kept = given_stage(texts.given, module.toolchain())
+    given = {} if kept is None else {INPUT: stages.run(kept).as_input()}
+    reference = stages.run(_reference(job, texts, module, given))
     verify = stages.run(_verify(job, texts, artifact, reference))
     benchmark = stages.run(_benchmark(job, artifact, reference))
     metrics = verify.data["metrics"]
     if not isinstance(metrics, dict):
         raise ProofError("The proof gave no figures", why=str(metrics)[:200])
-    bounds = tolerances_of(job)
+    bounds = tolerances_of(job).measured(metrics)
     bounded = (*bounds.golden, *bounds.compile_only)
     checks = tuple(bound.check(float(str(metrics[bound.metric]))) for bound in bounded)
     options = {**module.engine_options(job), **artifact.options}
     return Proved(job, artifact, options, reference, verify, benchmark, checks)
 
 
-def _reference(job: Job, texts: ProofTexts, module: Format) -> StageSpec:
+def _reference(
+    job: Job, texts: ProofTexts, module: Format, given: Mapping[str, StageInput]
+) -> StageSpec:
     source = job.source
     return StageSpec(
         name="reference",
         call=task_spec(source.task).reference,
-        version=3,
-        inputs={"source": StageInput(source.folder, source.digest)},
+        version=4,
+        inputs={"source": StageInput(source.folder, source.digest), **given},
         params={
             "task": source.task,
             "golden_names": list(texts.golden),
             "golden_texts": list(texts.golden.values()),
             "evaluation_texts": list(texts.evaluation),
+            **({"evaluation_pairs": list(texts.pairs)} if texts.pairs else {}),
             "seed": 0,
             **_sizes(job),
         },
@@ -65,7 +71,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
     return StageSpec(
         name="verify",
         call=call,
-        version=4,
+        version=5,
         inputs={
             "model": artifact.model,
             "assets": artifact.results[0].as_input("assets"),

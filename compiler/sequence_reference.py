@@ -21,6 +21,7 @@ from edgeward.runtimes.tasks.sequences import likeliest
 from edgeward.runtimes.tasks.speech import SpokenRules, writing_limit
 from edgeward.runtimes.tasks.writing_rules import WritingRules, read_rules
 
+from .given_stage import INPUT, kept_files
 from .reference_model import load_model, load_tokenizer
 from .sequence_sources import Given, open_sources
 from .stage_context import StageContext
@@ -28,6 +29,8 @@ from .tasks import task_spec
 
 EVALUATION, SHAPES_NAME = "evaluation", "shapes.safetensors"
 GOLDEN_TOKENS, EVALUATION_TOKENS = 24, 48
+# What thirty seconds of fast speech take: a transcript is not cut short.
+TRANSCRIPT_TOKENS = 224
 _EVALUATED = 24
 _PLAIN = {
     "num_beams": 1,
@@ -51,8 +54,12 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     golden = [original.case(given, GOLDEN_TOKENS) for given in sources.golden(named)]
     write_cases(context.out, golden)
     context.progress(0.5, "evaluation set")
-    evaluated = sources.evaluation(params["evaluation_texts"])[:_EVALUATED]
-    evaluation = [original.case(given, EVALUATION_TOKENS) for given in evaluated]
+    given = sources.from_files(kept_files(context.inputs.get(INPUT), _EVALUATED))
+    evaluated = given or sources.evaluation(params["evaluation_texts"])[:_EVALUATED]
+    evaluation = [
+        original.case(one, TRANSCRIPT_TOKENS if one.words else EVALUATION_TOKENS)
+        for one in evaluated
+    ]
     write_cases(context.out / EVALUATION, evaluation)
     context.progress(0.8, "shapes that were not traced")
     untraced = sources.untraced(params["seed"])
@@ -94,7 +101,9 @@ class _Original:
         if given.sound is not None:
             frames = sketch(given.tensors["input_features"].numpy()).values
         text = self._generated(given.tensors, rules, len(greedy))
-        return SequenceCase(told, len(rules.prefix), text, given.source_ids, given.sound, frames)
+        return SequenceCase(
+            told, len(rules.prefix), text, given.source_ids, given.sound, frames, given.words
+        )
 
     def logits(self, tensors: Mapping[str, Any], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the logits after each of the decoder's tokens (rows, tokens, vocabulary)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward.runtimes.tasks.sound import read_sound
+from edgeward.runtimes.tasks.sound import parse_wav, read_sound, resample
 from edgeward.runtimes.tasks.text_to_text import reading_limit
 from edgeward.runtimes.tasks.tokens import token_limit
 
+from .given_stage import Kept
 from .modalities.audio import voices
 from .modalities.text import grown
 from .reference_model import load_tokenizer
@@ -27,7 +28,10 @@ _LOUDEST = 12_000
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One case: torch tensors by the encoder's names, and the text or the sound behind them."""
+    """One case: torch tensors by the encoder's names, and the text or the sound behind them.
+
+    `words` are what a sound says, where they were given.
+    """
 
     name: str
     tensors: Mapping[str, Any]
@@ -35,6 +39,7 @@ class Given:
     source_ids: tuple[int, ...] = ()
     sound: NDArray[np.int16] | None = None
     shape: tuple[int, int, int, int] = field(default=(1, 1, 0, 1))
+    words: str = ""
 
 
 class Sources(Protocol):
@@ -51,6 +56,9 @@ class Sources(Protocol):
 
     def evaluation(self, texts: Sequence[str]) -> list[Given]:
         """Return the evaluation cases."""
+
+    def from_files(self, given: Sequence[Kept]) -> list[Given]:
+        """Return one case a file that was given, none where texts are read."""
 
     def untraced(self, seed: int) -> list[Given]:
         """Return random inputs; `shape` is (rows, read, tokens before, tokens after them)."""
@@ -82,6 +90,11 @@ class Texts:
     def evaluation(self, texts: Sequence[str]) -> list[Given]:
         """Return one case a text."""
         return [self._given(f"text {number}", text) for number, text in enumerate(texts)]
+
+    def from_files(self, given: Sequence[Kept]) -> list[Given]:
+        """Return none."""
+        del given
+        return []
 
     def untraced(self, seed: int) -> list[Given]:
         """Return random ids, the last row of a batch half padded."""
@@ -144,6 +157,15 @@ class Sounds:
         """Return real speech alone: the words of a vowel mean nothing."""
         del texts
         return self._speech()
+
+    def from_files(self, given: Sequence[Kept]) -> list[Given]:
+        """Return one case a sound, at the model's rate."""
+        found = []
+        for one in given:
+            heard = parse_wav(one.content)
+            sound = _whole(resample(heard.values, heard.rate, self._rate))
+            found.append(replace(self._given(one.name, sound), words=one.words))
+        return found
 
     def untraced(self, seed: int) -> list[Given]:
         """Return other batches."""

@@ -26,7 +26,8 @@ class TaskSpec:
     `suffixes` are how the classes of this task end in a configuration's `architectures`. `classes`
     gives the axis of each output along which one value is picked (its argmax is what a user sees).
     `reference` and `verify` are the stages of its proof, `timed` gives the request that is timed;
-    each is `module:function`.
+    each is `module:function`. `view` is what a user sees of the outputs, beside them
+    (`runtimes/proof/views.py`).
     """
 
     name: str
@@ -38,11 +39,17 @@ class TaskSpec:
     reference: str = f"{_TENSORS}_reference:reference"
     verify: str = f"{_TENSORS}_verify:verify"
     timed: str = f"{_TENSORS}_verify:timed"
+    view: str = ""
 
     @property
     def reads_text(self) -> bool:
         """Whether a tokenizer belongs to it."""
         return self.modality in ("text", "text-pair", "image-text", "speech")
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether two texts may belong together."""
+        return self.modality == "text-pair" or self.name == "text-classification"
 
     @property
     def kind(self) -> str:
@@ -145,6 +152,7 @@ TASKS = {
             "image",
             ("logits",),
             {"logits": 1},
+            view="classes",
         ),
         TaskSpec(
             "object-detection",
@@ -153,6 +161,7 @@ TASKS = {
             "image",
             ("logits", "pred_boxes"),
             _LAST,
+            view="boxes",
         ),
         TaskSpec(
             "depth-estimation",
@@ -160,6 +169,7 @@ TASKS = {
             ("ForDepthEstimation",),
             "image",
             ("predicted_depth",),
+            view="depth",
         ),
         TaskSpec(
             "audio-classification",
@@ -169,7 +179,9 @@ TASKS = {
             ("logits",),
             _LAST,
         ),
-        TaskSpec("ctc", "AutoModelForCTC", ("ForCTC",), "audio", ("logits",), _LAST),
+        TaskSpec(
+            "ctc", "AutoModelForCTC", ("ForCTC",), "audio", ("logits",), _LAST, view="letters"
+        ),
         TaskSpec(
             "zero-shot-image-classification",
             "AutoModelForZeroShotImageClassification",

@@ -27,9 +27,11 @@ def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     assets = context.inputs["assets"]
     tokenizer = TextTokenizer(assets, longest_sequence(engine)) if one_text else None
     context.progress(0.2, "golden inputs")
-    metrics = tensor_metrics(engine, read_cases(reference), tokenizer)
+    metrics = tensor_metrics(engine, read_cases(reference), tokenizer, assets)
     context.progress(0.6, "evaluation set")
-    evaluated = tensor_metrics(engine, read_cases(reference / EVALUATION))
+    evaluated = tensor_metrics(
+        engine, read_cases(reference / EVALUATION), folder=assets, apart=False
+    )
     metrics |= {f"eval_{name}": value for name, value in evaluated.items()}
     context.progress(0.8, "shapes that were not traced")
     untraced = tensor_metrics(engine, read_cases(reference / UNTRACED))

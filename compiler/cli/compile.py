@@ -33,13 +33,14 @@ import click
 @click.option("--task", help="What to compile it for, where its configuration says otherwise.")
 @click.option(
     "--eval-data",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Texts to prove it on: one a line, or JSON lines with a text field.",
+    type=click.Path(path_type=Path, exists=True),
+    help="What to prove it on: texts (one a line, or JSON lines), pictures or WAV files (one, "
+    "a folder, or JSON lines with image or audio paths; label and text are taken too).",
 )
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Texts that show int8-static what to expect: one a line, or JSON lines.",
+    type=click.Path(path_type=Path, exists=True),
+    help="What shows int8-static what to expect, as for --eval-data.",
 )
 @click.option("--engine", help="The device's engine by name; the default is the target's own way.")
 @click.option(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeward.compiler.given_data import GivenData
 from edgeward.compiler.recipe import Recipe
 from edgeward.compiler.shapes import DYNAMIC, FixedShapes
 from edgeward.compiler.source import Source
@@ -17,6 +18,7 @@ from edgeward.targets.profile import Profile
 class Job:
     """One bundle to make; `calibration` are texts that show what activations are like.
 
+    `given` is the calibration set as a user gave it: pairs of texts, pictures or sounds too.
     `portable` asks for operators that every engine of the format runs. `engine` is the one that was
     asked for by name, `ranges` are those of axes as `sequence=1:128:512`, for engines that are
     built for them.
@@ -30,6 +32,7 @@ class Job:
     shapes: FixedShapes = DYNAMIC
     engine: str | None = None
     ranges: tuple[str, ...] = ()
+    given: GivenData | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeward.compiler.given_stage import INPUT, given_stage
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.shapes import stem_of
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
+from edgeward.compiler.texts import paired
 from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
@@ -57,7 +59,7 @@ class Exporter:
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
-_EXPORTER = Exporter(f"{_WORKER}:export", 4)
+_EXPORTER = Exporter(f"{_WORKER}:export", 5)
 _SEQUENCES = Exporter(
     "edgeward.compiler.formats.onnx_sequences:export",
     2,
@@ -96,7 +98,7 @@ PASSES = {
         reads_fused=True,
     ),
     "int8-static": Pass(
-        "_uint8", "onnx_worker:quantise_static", 3, {}, portable=True, calibrated=True
+        "_uint8", "onnx_worker:quantise_static", 4, {}, portable=True, calibrated=True
     ),
     "int8-weights": Pass(
         "_int8",
@@ -152,7 +154,7 @@ def build(job: Job, stages: Stages) -> Artifact:
     if wanted is not None:
         inputs = {"model": model}
         if calibrated:
-            inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job))
+            inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job, stages))
         model = done["quantise"] = stages.run(_quantise(job, wanted, inputs))
     if job.shapes:
         model = done["shapes"] = stages.run(_fix_shapes(job, model, done["export"]))
@@ -298,14 +300,17 @@ def _fix_shapes(job: Job, model: StageResult, export: StageResult) -> StageSpec:
     )
 
 
-def _calibrate(job: Job) -> StageSpec:
+def _calibrate(job: Job, stages: Stages) -> StageSpec:
     source = job.source
+    kept = given_stage(job.given, toolchain())
+    given = {} if kept is None else {INPUT: stages.run(kept).as_input()}
+    pairs = paired(job.given.texts) if job.given else ()
     return StageSpec(
         name="calibrate",
         call=f"{_WORKER}:calibrate",
-        version=3,
-        inputs={"source": StageInput(source.folder, source.digest)},
-        params={"task": source.task, "texts": list(job.calibration)},
+        version=4,
+        inputs={"source": StageInput(source.folder, source.digest), **given},
+        params={"task": source.task, "texts": list(pairs or job.calibration)},
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 2 + (1 << 29),
     )

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeward.compiler.modalities.base import Axes, open_modality
+from edgeward.compiler.given_stage import INPUT, kept_files
+from edgeward.compiler.modalities.base import Axes, Given, Modality, open_modality
+from edgeward.compiler.preprocessors import complete_settings, no_preprocessing
 from edgeward.compiler.reference_model import load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
@@ -18,6 +20,8 @@ from .onnx_assets import copy_assets
 from .onnx_passes.graph import Graph
 from .onnx_program import save, signature
 from .onnx_samples import SAMPLES, read_samples, token_windows
+
+_MOST_FILES = 64
 
 
 def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +46,8 @@ def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     save(program, context.out / "model.onnx")
     tokenizer = load_tokenizer(folder) if spec.reads_text else None
     copy_assets(folder, context.out / "assets", params["files"], tokenizer)
+    if spec.modality in ("image", "image-text"):
+        complete_settings(folder, context.out / "assets")
     nodes = len(program.graph)
     return {
         **signature(program),
@@ -85,10 +91,8 @@ def calibrate(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
         given = token_windows(folder, load_tokenizer(folder), params["texts"])
     else:
         modality = open_modality(spec, folder, load_model(folder, spec.auto_class))
-        given = [
-            {name: tensor.numpy() for name, tensor in one.tensors.items()}
-            for one in modality.calibration(params["texts"])
-        ]
+        cases = _of_files(context, modality) or modality.calibration(params["texts"])
+        given = [{name: tensor.numpy() for name, tensor in one.tensors.items()} for one in cases]
     tensors = {
         f"{number}.{name}": tensor
         for number, sample in enumerate(given)
@@ -100,6 +104,16 @@ def calibrate(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
         "calibration_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "summary": f"{len(given)} samples",
     }
+
+
+def _of_files(context: StageContext, modality: Modality) -> list[Given]:
+    """Cases of the files that were given to calibrate with, none where none were."""
+    files = kept_files(context.inputs.get(INPUT), _MOST_FILES)
+    made = [modality.from_file(one.name, one.content) for one in files]
+    found = [one for one in made if one is not None]
+    if files and not found:
+        raise no_preprocessing()
+    return found
 
 
 def quantise_static(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeward.compiler.given_data import Line
+from edgeward.compiler.preprocessors import SoundExtractor
 from edgeward.compiler.tasks import TaskSpec
+from edgeward.runtimes.tasks.waveforms import WAVE
 
 from .base import Axes, Given, Sizes
 
@@ -21,13 +24,14 @@ class Audio:
     """`input_values` (batch, samples) of speech encoders, or their frames (batch, time, bins)."""
 
     def __init__(self, spec: TaskSpec, folder: Path, model: Any) -> None:
-        del spec, folder
+        del spec
         config = model.config
         taken = inspect.signature(model.forward).parameters
         self._name = "input_features" if "input_features" in taken else "input_values"
         spectrogram = hasattr(config, "frequency_stride")
         self._frames = (int(config.max_length), int(config.num_mel_bins)) if spectrogram else None
         self._lengths: tuple[int, ...] = ()
+        self._extractor = SoundExtractor(folder, self._name, self._frames)
 
     def traced(self) -> dict[str, Any]:
         """Return two sounds of one length."""
@@ -57,12 +61,12 @@ class Audio:
             Given("silence", {self._name: torch.zeros_like(cases[0].tensors[self._name])}),
         ]
 
-    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+    def evaluation(self, texts: Sequence[Line]) -> list[Given]:
         """Return seeded sounds."""
         del texts
         return self._seeded(100, _EVALUATED)
 
-    def calibration(self, texts: Sequence[str]) -> list[Given]:
+    def calibration(self, texts: Sequence[Line]) -> list[Given]:
         """Return other seeded sounds."""
         del texts
         return self._seeded(500, _CALIBRATED)
@@ -77,6 +81,16 @@ class Audio:
     def _lasting(self, usual: Sequence[float]) -> list[float]:
         """Return the usual seconds, or those of the lengths that fit."""
         return [length / _RATE for length in self._lengths] or list(usual)
+
+    def from_file(self, name: str, content: bytes) -> Given | None:
+        """Return a sound's case; none where a graph takes sounds of fixed lengths alone."""
+        heard = None if self._lengths else self._extractor(content)
+        return None if heard is None else Given(name, {self._name: heard})
+
+    @property
+    def feeds(self) -> str:
+        """The waveform; frames are made on no device yet."""
+        return WAVE if self._name == WAVE and not self._frames else ""
 
     def untraced(self, seed: int) -> list[Given]:
         """Return other batches and other lengths."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeward.compiler.given_data import Line
 from edgeward.compiler.tasks import TaskSpec
 
 Axes = dict[str, dict[int, str]]
@@ -37,11 +38,21 @@ class Modality(Protocol):
     def golden(self, texts: dict[str, str]) -> list[Given]:
         """Return the hard cases; `texts` are the packaged ones by name."""
 
-    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+    def evaluation(self, texts: Sequence[Line]) -> list[Given]:
         """Return the evaluation cases."""
 
-    def calibration(self, texts: Sequence[str]) -> list[Given]:
+    def calibration(self, texts: Sequence[Line]) -> list[Given]:
         """Return what shows how large activations are, none of it among the evaluation cases."""
+
+    def from_file(self, name: str, content: bytes) -> Given | None:
+        """Return a case made of a file as the original's own preprocessing makes it.
+
+        None where the model has none that fits the graph. Raises UsageError for another kind.
+        """
+
+    @property
+    def feeds(self) -> str:
+        """The input that a device makes of a file too, empty where it makes none."""
 
     def untraced(self, seed: int) -> list[Given]:
         """Return random inputs of shapes that were not traced."""

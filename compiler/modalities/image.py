@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeward.compiler.given_data import Line
+from edgeward.compiler.preprocessors import PictureProcessor
 from edgeward.compiler.tasks import TaskSpec
+from edgeward.runtimes.tasks.pictures import PIXELS
 from edgeward.runtimes.tasks.pooling import read_json
 
 from .base import Axes, Given, Sizes
@@ -16,6 +19,7 @@ _LARGEST_SIDE = 4096
 _GOLDEN = ("gradient", "checkers", "noise", "black", "white", "scene")
 _EVALUATED = 12
 _CALIBRATED = 32
+_DRAWN = 12
 _LEVELS = (-1.9, -0.7, 0.0, 0.8, 1.9)
 
 
@@ -26,6 +30,7 @@ class Image:
         del spec
         self._size = image_size(folder, model.config)
         self._channels = int(getattr(model.config, "num_channels", 3))
+        self._processor = PictureProcessor(folder, self._size, self._channels)
 
     def traced(self) -> dict[str, Any]:
         """Return two pictures."""
@@ -48,15 +53,36 @@ class Image:
             for number, name in enumerate(_GOLDEN)
         ]
 
-    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+    def evaluation(self, texts: Sequence[Line]) -> list[Given]:
         """Return seeded scenes of smooth shapes and noise."""
         del texts
         return self._scenes(100, _EVALUATED)
 
-    def calibration(self, texts: Sequence[str]) -> list[Given]:
-        """Return other seeded scenes, and plain pictures: what is even excites other channels."""
+    def calibration(self, texts: Sequence[Line]) -> list[Given]:
+        """Return other seeded scenes, plain pictures and pages.
+
+        What is even, and what has hard edges on it, excites other channels.
+        """
         del texts
-        return [*self._scenes(500, _CALIBRATED), *map(self._plain, _LEVELS)]
+        pages = [self._drawn(seed) for seed in range(_DRAWN)]
+        return [*self._scenes(500, _CALIBRATED), *map(self._plain, _LEVELS), *pages]
+
+    def _drawn(self, seed: int) -> Given:
+        """Rectangles of several colours on an even ground, many small ones or a few large ones."""
+        import torch
+
+        height, width = self._size
+        generator = torch.Generator().manual_seed(900 + seed)
+        shade = torch.rand((self._channels, 1, 1), generator=generator) * 4 - 2
+        picture = shade.expand(self._channels, height, width).clone()
+        number, rows, columns = (40, 18, 6) if seed % 2 else (12, 2, 2)
+        for _ in range(number):
+            place = torch.rand(4 + self._channels, generator=generator)
+            top, left, high, wide = place[:4].tolist()
+            y, x = int(top * height), int(left * width)
+            to_y, to_x = y + 1 + int(high * height / rows), x + 1 + int(wide * width / columns)
+            picture[:, y:to_y, x:to_x] = place[4:, None, None] * 4 - 2
+        return Given(f"drawn {seed}", {"pixel_values": picture[None]})
 
     def _plain(self, level: float) -> Given:
         import torch
@@ -69,6 +95,16 @@ class Image:
             Given(f"scene {n}", {"pixel_values": self._picture("scene", seed + n)})
             for n in range(number)
         ]
+
+    def from_file(self, name: str, content: bytes) -> Given | None:
+        """Return a picture's case."""
+        pixels = self._processor(content)
+        return None if pixels is None else Given(name, {PIXELS: pixels})
+
+    @property
+    def feeds(self) -> str:
+        """The pixels."""
+        return PIXELS
 
     def untraced(self, seed: int) -> list[Given]:
         """Return batches of one, three and five."""

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeward.compiler.given_data import Line
 from edgeward.compiler.reference_model import load_tokenizer
 from edgeward.compiler.tasks import TaskSpec
+from edgeward.compiler.texts import joined
 
 from .base import Axes, Given, Sizes
 from .image import Image
@@ -45,19 +47,24 @@ class ImageText(Image):
         lines = [text for text in texts.values() if text.strip()]
         return self._beside(super().golden({}), lines)
 
-    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+    def evaluation(self, texts: Sequence[Line]) -> list[Given]:
         """Return each picture beside evaluation texts."""
-        return self._beside(super().evaluation([]), list(texts))
+        return self._beside(super().evaluation([]), joined(texts))
 
-    def calibration(self, texts: Sequence[str]) -> list[Given]:
+    def calibration(self, texts: Sequence[Line]) -> list[Given]:
         """Return other pictures beside calibration texts."""
-        return self._beside(super().calibration([]), list(texts))
+        return self._beside(super().calibration([]), joined(texts))
+
+    def from_file(self, name: str, content: bytes) -> Given | None:
+        """Return a picture's case, beside two texts."""
+        picture = super().from_file(name, content)
+        return None if picture is None else self._beside([picture], _SAMPLE)[0]
 
     def untraced(self, seed: int) -> list[Given]:
         """Return other numbers of pictures and of texts."""
         return self._beside(super().untraced(seed), _SAMPLE[:1])
 
-    def _beside(self, pictures: list[Given], lines: list[str]) -> list[Given]:
+    def _beside(self, pictures: list[Given], lines: Sequence[str]) -> list[Given]:
         cases = []
         for number, picture in enumerate(pictures):
             texts = [lines[(number + n) % len(lines)] for n in range(min(_TEXTS, len(lines)))]

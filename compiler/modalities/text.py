@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeward.compiler.given_data import Line
 from edgeward.compiler.reference_model import load_tokenizer
 from edgeward.compiler.tasks import TaskSpec
 from edgeward.runtimes.tasks.tokens import token_limit
@@ -46,13 +47,23 @@ class Text:
         """Return the packaged texts, the longest grown to the model's limit."""
         return [self._given(name, grown(text, self._limit)) for name, text in texts.items()]
 
-    def evaluation(self, texts: Sequence[str]) -> list[Given]:
+    def evaluation(self, texts: Sequence[Line]) -> list[Given]:
         """Return one case a text."""
         return [self._given(f"text {number}", text) for number, text in enumerate(texts)]
 
-    def calibration(self, texts: Sequence[str]) -> list[Given]:
+    def calibration(self, texts: Sequence[Line]) -> list[Given]:
         """Return one case a text."""
         return self.evaluation(texts)
+
+    def from_file(self, name: str, content: bytes) -> Given | None:
+        """Return nothing: texts are not made of files."""
+        del name, content
+        return None
+
+    @property
+    def feeds(self) -> str:
+        """Nothing."""
+        return ""
 
     def untraced(self, seed: int) -> list[Given]:
         """Return random ids, the last row of a batch half padded."""
@@ -62,12 +73,14 @@ class Text:
             for number, (rows, length) in enumerate(shapes)
         ]
 
-    def _texts(self, text: str) -> tuple[str, ...]:
+    def _texts(self, text: Line) -> tuple[str, ...]:
+        if not isinstance(text, str):
+            return tuple(text)
         if self._mask_token is None:
             return (text,)
         return (f"{self._mask_token} {text}".strip(),)
 
-    def _given(self, name: str, text: str) -> Given:
+    def _given(self, name: str, text: Line) -> Given:
         texts = self._texts(text)
         return Given(name, self._encode([texts]), texts)
 
@@ -97,8 +110,8 @@ class Text:
 class TextPair(Text):
     """A question and the text that answers it."""
 
-    def _texts(self, text: str) -> tuple[str, ...]:
-        return (_QUESTION, text)
+    def _texts(self, text: Line) -> tuple[str, ...]:
+        return (_QUESTION, text) if isinstance(text, str) else tuple(text)
 
 
 def grown(text: str, limit: int | None) -> str:

@@ -31,7 +31,7 @@ from .generation import (
     stated_case,
 )
 from .sketch import Sketch, compare_sketches, sketch
-from .words import word_errors
+from .words import word_error_rate
 
 Task = TextToText | Transcriber
 _SCALE = np.float32(32768)
@@ -44,7 +44,8 @@ class SequenceCase:
 
     `written` holds the decoder's tokens, its first `prefix` ones given, the rest written by the
     original; `text` is what transformers' own `generate` wrote in as many tokens. A text has
-    `source_ids`; a sound has int16 samples at the model's rate and a sketch of its frames.
+    `source_ids`; a sound has int16 samples at the model's rate, a sketch of its frames, and the
+    `words` that it says where they were given.
     """
 
     written: GenerationCase
@@ -53,6 +54,7 @@ class SequenceCase:
     source_ids: tuple[int, ...] = ()
     sound: NDArray[np.int16] | None = None
     frames: NDArray[np.float32] | None = None
+    words: str = ""
 
     @property
     def samples(self) -> Floats:
@@ -85,12 +87,13 @@ def sequence_metrics(task: Task, cases: Sequence[SequenceCase]) -> dict[str, flo
     """
     told = [(reading(task, case), case) for case in cases]
     found = distribution_metrics((each, case.written) for each, case in told)
-    errors = words = 0
-    for each, case in told:
-        ids = each.continued((), len(case.written.greedy))
-        wrong, counted = word_errors(case.text, _decoded(task, ids))
-        errors, words = errors + wrong, words + counted
-    found["wer"] = errors / max(words, 1)
+    texts = [_decoded(task, each.continued((), len(case.written.greedy))) for each, case in told]
+    originals = [case.text for case in cases]
+    found["wer"] = word_error_rate(originals, texts)
+    said = [case.words for case in cases]
+    if any(said):
+        found["transcript_wer"] = word_error_rate(said, texts)
+        found["transcript_wer_original"] = word_error_rate(said, originals)
     if isinstance(task, TextToText):
         equal = [
             list(case.source_ids) == each.inputs["input_ids"][0].tolist() for each, case in told
@@ -145,6 +148,7 @@ def write_cases(folder: Path, cases: Sequence[SequenceCase]) -> None:
             "prefix": case.prefix,
             "text": case.text,
             "source_ids": list(case.source_ids),
+            "words": case.words,
         }
         for case in cases
     ]
@@ -176,7 +180,8 @@ def _case(stated: Any, tensors: Tensors, number: int) -> SequenceCase:
         raise ValueError(f"the frames of case {number} are not finite")
     if (sound is None) != (frames is None):
         raise ValueError(f"case {number} has a sound without its frames, or frames without it")
-    return SequenceCase(written, prefix, text, source, sound, frames)
+    words = str(stated.get("words", ""))
+    return SequenceCase(written, prefix, text, source, sound, frames, words)
 
 
 def _decoded(task: Task, ids: Sequence[int]) -> str:

@@ -1,135 +1,78 @@
-"""The proof of graphs whose outputs are compared as they are: logits, boxes, features, maps.
-
-A case carries the graph's inputs, the texts that they were made of where a tokenizer belongs to
-the task, and a sketch of each of the original's outputs.
-"""
+"""The proof of graphs whose outputs are compared as they are: logits, boxes, features, maps."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeward.errors import IntegrityError
 from edgeward.runtimes.engines.base import EngineSession, Tensor
 from edgeward.runtimes.engines.bucketed import longest_sequence
 from edgeward.runtimes.session import Session
 from edgeward.runtimes.tasks.tokens import TextTokenizer
 
-from .files import CASES_NAME, MAX_CASES_BYTES, REFERENCE_NAME
-from .sketch import Sketch, compare_sketches, sketch
+from .feeding import Feeder, open_feeder
+from .tensor_count import Counted
+from .tensor_files import TensorCase, TensorCases, read_cases, typical, write_cases
 
+__all__ = ["TensorCase", "TensorCases", "read_cases", "typical", "write_cases"]
 PADDED_BATCH = 4
 _IDS, _MASK = "input_ids", "attention_mask"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorCase:
-    """One case: graph inputs (batch first), the texts behind them, sketches of the outputs."""
-
-    name: str
-    inputs: Mapping[str, Tensor]
-    outputs: Mapping[str, Sketch]
-    texts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TensorCases:
-    """All cases, the axis of each output along which one value is picked, and the padding id."""
-
-    cases: tuple[TensorCase, ...]
-    classes: Mapping[str, int]
-    padding: int = 0
-
-
-def write_cases(folder: Path, given: TensorCases) -> None:
-    """Write both files below `folder`, under the names that a bundle gives them."""
-    from safetensors.numpy import save_file
-
-    (folder / CASES_NAME).parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "version": 1,
-        "classes": dict(given.classes),
-        "padding": given.padding,
-        "cases": [{"name": case.name, "texts": list(case.texts)} for case in given.cases],
-    }
-    text = json.dumps(document, ensure_ascii=False, indent=1)
-    (folder / CASES_NAME).write_text(text + "\n", encoding="utf-8")
-    tensors: dict[str, NDArray[Any]] = {}
-    for number, case in enumerate(given.cases):
-        for name, array in case.inputs.items():
-            tensors[f"{number}.in.{name}"] = np.ascontiguousarray(array)
-        for name, kept in case.outputs.items():
-            tensors[f"{number}.values.{name}"] = np.ascontiguousarray(kept.values)
-            tensors[f"{number}.picked.{name}"] = np.ascontiguousarray(kept.picked)
-    save_file(tensors, folder / REFERENCE_NAME)
-
-
-def read_cases(folder: Path) -> TensorCases:
-    """Read both files; IntegrityError where they are damaged or do not belong together."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        with (folder / CASES_NAME).open("rb") as file:
-            document = json.loads(file.read(MAX_CASES_BYTES))
-        tensors = load_file(folder / REFERENCE_NAME)
-        cases = tuple(
-            _case(number, stated, tensors) for number, stated in enumerate(document["cases"])
-        )
-        classes = {str(name): int(axis) for name, axis in document["classes"].items()}
-        return TensorCases(cases, classes, int(document["padding"]))
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
-        SafetensorError,
-    ) as error:
-        raise IntegrityError(f"The golden inputs of {folder} are damaged", why=str(error)) from None
-
-
-def _case(number: int, stated: Any, tensors: Mapping[str, NDArray[Any]]) -> TensorCase:
-    def part(kind: str) -> dict[str, NDArray[Any]]:
-        prefix = f"{number}.{kind}."
-        found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        if not found:
-            raise ValueError(f"case {number} has no {kind}")
-        return found
-
-    values, picked = part("values"), part("picked")
-    outputs = {name: Sketch(values[name].astype(np.float32), picked[name]) for name in values}
-    if not all(np.isfinite(kept.values).all() for kept in outputs.values()):
-        raise ValueError(f"case {number} is not finite")
-    texts = tuple(str(text) for text in stated["texts"])
-    return TensorCase(str(stated["name"]), part("in"), outputs, texts)
-
-
 def tensor_metrics(
-    engine: EngineSession, given: TensorCases, tokenizer: TextTokenizer | None = None
+    engine: EngineSession,
+    given: TensorCases,
+    tokenizer: TextTokenizer | None = None,
+    folder: Path | None = None,
+    *,
+    apart: bool = True,
 ) -> dict[str, float]:
     """Run every case alone and in padded batches; the worse of both counts.
 
-    With a tokenizer, also the share of texts whose token ids are all the original's.
+    With a tokenizer, also the share of texts whose token ids are all the original's. Files are
+    read by the settings in `folder`, without which they are left out; their outputs are told
+    `apart` where this machine may round pixels otherwise than the one that compiled.
     """
+    counted = Counted(given, folder, apart=apart)
     alone = [_run(engine, case.inputs) for case in given.cases]
     shapes = [{name: value.shape for name, value in found.items()} for found in alone]
     by_token = with_tokens([case.inputs for case in given.cases], shapes)
     for case, outputs in zip(given.cases, alone, strict=True):
         if hides_tokens(case.inputs):
             outputs |= {n: without_hidden(outputs[n], case.inputs) for n in by_token}
-    pairs = list(zip(given.cases, alone, strict=True))
-    pairs += _together(engine, given, by_token)
-    compared = compare_sketches(
-        (kept, sketch(outputs[name], given.classes.get(name)))
-        for case, outputs in pairs
-        for name, kept in case.outputs.items()
-    )
+    counted.add(zip(given.cases, alone, strict=True))
+    del alone
+    counted.add(_together(engine, given, given.cases, by_token))
+    for made in _from_files(engine, given, folder):
+        counted.add_files((case, _run(engine, case.inputs)) for case in made)
+        counted.add(_together(engine, given, made, set()), files=True)
+    found = counted.metrics()
     if tokenizer is None:
-        return compared
-    return {**compared, "token_ids_equal": _token_agreement(tokenizer, given.cases)}
+        return found
+    return {**found, "token_ids_equal": _token_agreement(tokenizer, given.cases)}
+
+
+def _from_files(
+    engine: EngineSession, given: TensorCases, folder: Path | None
+) -> Iterator[list[TensorCase]]:
+    """A few cases at a time, with the inputs that are made of their files."""
+    if folder is None:
+        return
+    feeders: dict[str, Feeder] = {}
+    for at in range(0, len(given.files), PADDED_BATCH):
+        made = []
+        for case in given.files[at : at + PADDED_BATCH]:
+            source = case.source
+            if source is None:
+                continue
+            if source.feeds not in feeders:
+                feeders[source.feeds] = open_feeder(source.feeds, folder, engine)
+            made_of = {source.feeds: feeders[source.feeds](source.content)}
+            made.append(replace(case, inputs={**case.inputs, **made_of}))
+        yield made
 
 
 def metrics(session: Session, cases: TensorCases) -> dict[str, float]:
@@ -137,7 +80,7 @@ def metrics(session: Session, cases: TensorCases) -> dict[str, float]:
     texts = any(case.texts for case in cases.cases)
     longest = longest_sequence(session.engine)
     tokenizer = TextTokenizer(session.bundle.path, longest) if texts else None
-    return tensor_metrics(session.engine, cases, tokenizer)
+    return tensor_metrics(session.engine, cases, tokenizer, session.bundle.path)
 
 
 def request(session: Session, cases: TensorCases) -> Callable[[], object]:
@@ -153,13 +96,7 @@ def sample(folder: Path) -> Mapping[str, Tensor]:
 
 def count(cases: TensorCases) -> int:
     """How many cases there are."""
-    return len(cases.cases)
-
-
-def typical(cases: TensorCases) -> TensorCase:
-    """Return the case of middle size."""
-    ordered = sorted(cases.cases, key=lambda case: sum(v.size for v in case.inputs.values()))
-    return ordered[len(ordered) // 2]
+    return len(cases.cases) + len(cases.files)
 
 
 def _run(engine: EngineSession, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -200,10 +137,13 @@ def _length(inputs: Mapping[str, Tensor]) -> int:
 
 
 def _together(
-    engine: EngineSession, given: TensorCases, with_tokens: Collection[str]
+    engine: EngineSession,
+    given: TensorCases,
+    cases: Sequence[TensorCase],
+    with_tokens: Collection[str],
 ) -> list[tuple[TensorCase, dict[str, Tensor]]]:
     """The cases of one row again, several at once; texts of other lengths are padded."""
-    single = [case for case in given.cases if all(len(v) == 1 for v in case.inputs.values())]
+    single = [case for case in cases if all(len(v) == 1 for v in case.inputs.values())]
     found = []
     for group in _groups(single):
         for at in range(0, len(group), PADDED_BATCH):

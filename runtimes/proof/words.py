@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 
@@ -14,14 +15,25 @@ def word_errors(reference: str, text: str) -> tuple[int, int]:
     Levenshtein 1966, over words in lower case without punctuation.
     """
     wanted, found = _words(reference), _words(text)
+    return changes(wanted, found), len(wanted)
+
+
+def word_error_rate(references: Sequence[str], texts: Sequence[str]) -> float:
+    """Return the share of all words that differ; a reference without words is left out."""
+    counted = [word_errors(*pair) for pair in zip(references, texts, strict=True) if pair[0]]
+    return sum(wrong for wrong, _ in counted) / max(sum(words for _, words in counted), 1)
+
+
+def changes(wanted: Sequence[object], found: Sequence[object]) -> int:
+    """Return the least insertions, deletions and substitutions from one row to the other."""
     row = list(range(len(found) + 1))
-    for number, word in enumerate(wanted, 1):
+    for number, item in enumerate(wanted, 1):
         before, row[0] = row[0], number
         for place, other in enumerate(found, 1):
-            changed = before + (word != other)
+            changed = before + (item != other)
             before = row[place]
             row[place] = min(changed, row[place] + 1, row[place - 1] + 1)
-    return row[-1], len(wanted)
+    return row[-1]
 
 
 def _words(text: str) -> list[str]:

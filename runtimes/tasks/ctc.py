@@ -16,12 +16,11 @@ from edgeward.runtimes.engines.base import EngineSession, Tensor
 from .generation import read_settings
 from .sound import Sound, read_sound
 from .speech import Part, Transcript, windows
+from .waveforms import Waveforms
 from .writing_rules import token
 
 Floats = NDArray[np.float32]
 _SECONDS = 30
-_RATE = 16_000
-_EPSILON = 1e-7
 
 
 class CtcTranscriber:
@@ -29,10 +28,8 @@ class CtcTranscriber:
 
     def __init__(self, folder: Path, engine: EngineSession) -> None:
         self._engine = engine
-        settings = read_settings(folder / "preprocessor_config.json")
-        stated = settings.get("sampling_rate", _RATE)
-        self.rate = stated if type(stated) is int and 1000 <= stated <= 768_000 else _RATE
-        self._normalises = settings.get("do_normalize", True) is not False
+        self._waveforms = Waveforms(folder)
+        self.rate = self._waveforms.rate
         self._folder = folder
 
     def __call__(
@@ -62,9 +59,7 @@ class CtcTranscriber:
 
     def inputs(self, samples: Floats) -> dict[str, Tensor]:
         """Return what the graph reads of samples: of mean 0 and variance 1 where it wants them."""
-        if self._normalises:
-            samples = (samples - samples.mean()) / np.sqrt(samples.var() + np.float32(_EPSILON))
-        return {"input_values": np.ascontiguousarray(samples[None], np.float32)}
+        return self._waveforms(samples)
 
 
 class CtcLetters:
@@ -84,6 +79,7 @@ class CtcLetters:
         stated = read_settings(folder / "config.json").get("pad_token_id")
         known = {letter: n for n, letter in self._letters.items()}
         self.blank = known.get(pad, token(stated) or 0)
+        self.gap = known.get(self._gap, -1)
 
     def text(self, ids: list[int]) -> str:
         """Return the text of joined tokens."""

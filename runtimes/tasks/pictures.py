@@ -6,6 +6,7 @@ image processors with Pillow; a graph of fixed sides has the last word on the si
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from .cache_steps import native_of
 from .generation import read_settings
 
 Floats = NDArray[np.float32]
-Picture = Path | str | NDArray[np.generic] | Any
+Picture = Path | str | bytes | NDArray[np.generic] | Any
 PIXELS = "pixel_values"
 _BILINEAR = 2
 _LARGEST_SIDE = 1 << 14
 _SQUASHED_FROM = 384
+_PLAIN = ("GLPN", "MobileViT")
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -76,7 +78,10 @@ class Pictures:
 
 
 def open_picture(picture: Picture, mode: str = "RGB") -> Any:
-    """Return a Pillow image of a file, an array of uint8 or a Pillow image, turned as EXIF says."""
+    """Return a Pillow image of a file, what a file holds, an array of uint8 or a Pillow image.
+
+    It is turned as EXIF says.
+    """
     pillow = _pillow()
     from PIL import ImageOps
 
@@ -86,15 +91,17 @@ def open_picture(picture: Picture, mode: str = "RGB") -> Any:
                 "A picture is an array of uint8, (height, width) or (height, width, 3)",
                 why=f"got {picture.dtype} of shape {picture.shape}",
             )
-    elif not isinstance(picture, (str, Path, pillow.Image)):
+    elif not isinstance(picture, (str, Path, bytes, pillow.Image)):
         raise UsageError("A picture is a file, an array or a Pillow image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             if isinstance(picture, np.ndarray):
                 opened = pillow.fromarray(picture)
+            elif isinstance(picture, pillow.Image):
+                opened = picture
             else:
-                opened = picture if isinstance(picture, pillow.Image) else pillow.open(picture)
+                opened = pillow.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
             return ImageOps.exif_transpose(opened).convert(mode)
     except (
         *(OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError),
@@ -124,7 +131,7 @@ def read_picture_settings(folder: Path) -> PictureSettings:
         # A side that the picture decides: the graph's own sides stand in for it.
         exact, shortest = None, None
     scaled = stated.get("do_rescale", True) is not False
-    normalised = stated.get("do_normalize", bool(stated)) is not False
+    normalised = stated.get("do_normalize", _normalises(stated)) is not False
     return PictureSettings(
         resize=exact,
         shortest=shortest,
@@ -135,6 +142,12 @@ def read_picture_settings(folder: Path) -> PictureSettings:
         deviation=_row(stated.get("image_std"), _IMAGENET_DEVIATION) if normalised else (1.0,),
         reverses_channels=stated.get("do_flip_channel_order") is True,
     )
+
+
+def _normalises(stated: Mapping[str, Any]) -> bool:
+    """Whether pixels are normalised where the settings do not tell: two processors never do."""
+    name = str(stated.get("image_processor_type") or stated.get("feature_extractor_type"))
+    return bool(stated) and not name.startswith(_PLAIN)
 
 
 def _fitted(picture: Any, settings: PictureSettings) -> Any:

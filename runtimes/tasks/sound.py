@@ -46,9 +46,18 @@ def read_wav(path: Path) -> Samples:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError(f"larger than {_MAX_BYTES >> 30} GiB")
-        return _parsed(path.read_bytes())
-    except (OSError, ValueError, struct.error) as error:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as WAV", why=str(error), next=_CONVERT) from None
+    return parse_wav(content, str(path))
+
+
+def parse_wav(content: bytes, name: str = "The sound") -> Samples:
+    """Read what a WAV file holds; UsageError names it where it is none."""
+    try:
+        return _parsed(content)
+    except (ValueError, struct.error) as error:
+        raise UsageError(f"{name} cannot be read as WAV", why=str(error), next=_CONVERT) from None
 
 
 def resample(values: Floats, rate: int, wanted: int) -> Floats:

@@ -73,6 +73,7 @@ def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
     assert not manifest.proof.degraded
     assert figures["untraced_relative_difference"] < 1e-4
     assert figures["eval_greedy_agreement"] == 1
+    assert figures["eval_padded_kl_mean"] < 1e-6
     assert figures["token_ids_equal"] == 1
     assert [3, 6, 4] in manifest.proof.untraced_shapes
     assert manifest.recipe.options["portable"] is True

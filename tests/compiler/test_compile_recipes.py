@@ -15,11 +15,12 @@ from edgeward.compiler.compile import CompileRequest, model_name
 from edgeward.compiler.formats import onnx
 from edgeward.compiler.formats.base import Job
 from edgeward.compiler.formats.registry import FORMATS, format_module
+from edgeward.compiler.given_data import TEXTS, GivenData
 from edgeward.compiler.package import bundle_name
 from edgeward.compiler.recipe import RECIPES, recipe_for
 from edgeward.compiler.stage import StageSpec, stage_key
 from edgeward.compiler.tasks import TASKS
-from edgeward.compiler.texts import LEAST_TEXTS, proof_texts
+from edgeward.compiler.texts import LEAST_TEXTS, ProofTexts, proof_texts, read_texts
 from edgeward.compiler.tolerances import Bound, Tolerances, tolerances_for
 from edgeward.errors import UnsupportedError, UsageError
 from edgeward.targets.load import load, names
@@ -210,6 +211,10 @@ def test_the_packaged_texts_are_hard_and_many() -> None:
     assert len(set(texts.evaluation)) == len(texts.evaluation) > 50
 
 
+def texts_of(file: Path) -> ProofTexts:
+    return proof_texts(GivenData(TEXTS, texts=read_texts(file)))
+
+
 LINES = st.lists(
     st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20), max_size=8
 )
@@ -223,9 +228,9 @@ def test_json_lines_come_back_as_they_were(tmp_path: Path, lines: list[str], end
     file.write_text("".join(written), encoding="utf-8", newline="")
     if len(set(lines)) < LEAST_TEXTS:
         with pytest.raises(UsageError, match="different texts"):
-            proof_texts(file)
+            texts_of(file)
         return
-    assert proof_texts(file).evaluation == tuple(lines)
+    assert texts_of(file).evaluation == tuple(lines)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -236,7 +241,7 @@ def test_any_file_is_texts_or_refused(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "texts"
     file.write_bytes(data)
     try:
-        texts = proof_texts(file)
+        texts = texts_of(file)
     except UsageError as error:
         assert str(file) in error.what
         return
@@ -248,6 +253,6 @@ def test_other_texts_are_another_evaluation_set(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.write_bytes(b"\xef\xbb\xbfa\r\nb\r\n\r\nc\r\n")
     other.write_text("a\nb\nd\n")
-    assert proof_texts(one).evaluation == ("a", "b", "c")
-    assert proof_texts(one).evaluation_sha256 != proof_texts(other).evaluation_sha256
-    assert proof_texts(one).golden == proof_texts().golden
+    assert texts_of(one).evaluation == ("a", "b", "c")
+    assert texts_of(one).evaluation_sha256 != texts_of(other).evaluation_sha256
+    assert texts_of(one).golden == proof_texts().golden

@@ -189,15 +189,25 @@ def test_what_differs_is_measured(task: TextToText) -> None:
     assert sequence_metrics(task, [wrong])["token_ids_equal"] == 0
 
 
+def test_words_that_were_given_are_counted_for_both(task: TextToText) -> None:
+    good = case(task, "gate B12")
+    told = sequence_metrics(task, [replace(good, words=good.text), case(task, "the ferry")])
+    assert (told["transcript_wer"], told["transcript_wer_original"]) == (0, 0)
+    other = sequence_metrics(task, [replace(good, words="quite other words")])
+    assert other["transcript_wer"] == other["transcript_wer_original"] > 0
+    assert "transcript_wer" not in sequence_metrics(task, [good])
+
+
 def test_cases_come_back_as_they_were(task: TextToText, tmp_path: Path) -> None:
     text = case(task, "gate B12")
     sound = np.arange(-50, 50, dtype=np.int16)
     frames = np.ones((3, 4), np.float32)
-    heard = replace(text, source_ids=(), sound=sound, frames=frames)
+    heard = replace(text, source_ids=(), sound=sound, frames=frames, words="one two")
     write_cases(tmp_path, [text, heard])
     first, second = read_cases(tmp_path)
     assert (first.text, first.source_ids, first.prefix) == (text.text, text.source_ids, 1)
     assert np.array_equal(first.written.top_ids, text.written.top_ids)
+    assert (first.words, second.words) == ("", "one two")
     assert second.sound is not None
     assert np.array_equal(second.sound, sound)
     assert np.abs(second.samples - sound / 32768).max() == 0

@@ -28,6 +28,7 @@ PERFECT = {
     "kl_mean": 0.0,
     "top1_agreement": 1.0,
     "eval_kl_mean": 0.0,
+    "eval_padded_kl_mean": 0.0,
     "eval_perplexity_ratio": 1.0,
     "eval_greedy_agreement": 1.0,
     "eval_cosine_mean": 1.0,
@@ -35,9 +36,19 @@ PERFECT = {
     "eval_rank_agreement": 1.0,
     "eval_wer": 0.0,
     "features_difference": 0.0,
+    "pixels_difference": 0.0,
+    "files_cosine_min": 1.0,
+    **{
+        f"{place}{name}": value
+        for place in ("", "eval_")
+        for name, value in (
+            ("boxes_matched", 1.0), ("boxes_iou", 1.0), ("classes_iou", 1.0),
+            ("depth_error", 0.0), ("cer", 0.0), ("wer", 0.0),
+        )
+    },
     "eval_top1_agreement": 1.0,
     "untraced_relative_difference": 0.0,
-}
+}  # fmt: skip
 PROOF_TEXTS = ProofTexts({f"case {n}": text for n, text in enumerate(TEXTS)}, ("a", "b", "c"))
 ASSETS = (
     "1_Pooling/config.json",
