@@ -5,7 +5,8 @@ usage: python benchmarks/onnx/report.py ENCODER... --decoder MODEL [--out benchm
 Runs what `encoders.py` and `decoders.py` do, one model after the other. Writes `report.md` and
 `pareto.svg`: a point is a contestant's speed over our fp32 (geometric mean of its phases) against
 what it loses (1 - cosine, or divergence), its area its size. The verdict at fp32 is our speed over
-the best peer's in each phase, and the geometric mean of all.
+the best peer's in each phase, and the geometric mean of all; of each rounded peer it names those of
+ours that are at least as fast, as small and as near to the original.
 """
 
 from __future__ import annotations
@@ -54,6 +55,35 @@ def verdict(found: Mapping[str, Sequence[Row]]) -> str:
     return f"fp32 over the fastest peer: {'; '.join(told)}. Geometric mean {mean:.3f}.\n"
 
 
+def rounded(found: Mapping[str, Sequence[Row]]) -> str:
+    """Return, for each rounded peer, those of ours that it beats in nothing."""
+    told = []
+    for model, rows in found.items():
+        mine = [row for row in rows if row.name.startswith("edgeward")]
+        for peer in rows:
+            if peer.name in EXACT or peer in mine:
+                continue
+            better = [row.name for row in mine if _is_as_good(row, peer)]
+            told.append(f"{model}, {peer.name}: {', '.join(better) or 'none'}")
+    return f"At least as fast, as small and as near as: {'; '.join(told)}.\n"
+
+
+def _is_as_good(row: Row, peer: Row) -> bool:
+    fast = all(_speed(row, phases) >= _speed(peer, phases) for phases in _kinds(row))
+    return fast and row.mebibytes <= peer.mebibytes and row.lost <= peer.lost
+
+
+def _kinds(row: Row) -> list[list[str]]:
+    """Prefill and decode are judged apart, lengths of one kind together."""
+    prefills = [phase for phase in row.speeds if "prefill" in phase]
+    others = [phase for phase in row.speeds if "prefill" not in phase]
+    return [kind for kind in (prefills, others) if kind]
+
+
+def _speed(row: Row, phases: Sequence[str]) -> float:
+    return statistics.geometric_mean(row.speeds[phase] for phase in phases)
+
+
 def machine() -> str:
     """Name what it ran on."""
     here = probe()
@@ -76,7 +106,7 @@ def main() -> None:
                 found[model.name] = module.compared(model, given.target, Path(scratch))
             print(table(found[model.name]), flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
-    parts = ["# ONNX beside its peers\n", machine(), verdict(found)]
+    parts = ["# ONNX beside its peers\n", machine(), verdict(found), rounded(found)]
     parts += [table(rows) for rows in found.values()]
     (given.out / "report.md").write_text("\n".join([*parts, "![Pareto](pareto.svg)\n"]))
     rows = json.dumps([asdict(row) for one in found.values() for row in one])

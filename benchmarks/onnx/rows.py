@@ -18,6 +18,11 @@ class Row:
     seconds: float | None = None
     peak_mebibytes: float | None = None
 
+    @property
+    def lost(self) -> float:
+        """What rounding cost: 1 - cosine, or divergence in nats."""
+        return 1 - self.accuracy["cosine"] if "cosine" in self.accuracy else self.accuracy["KL"]
+
 
 def print_rows(rows: Sequence[Row]) -> None:
     """Print one model's rows as Markdown."""
