@@ -16,19 +16,11 @@ OURS, THEIRS = "#1f6feb", "#c2410c"
 LEAST = 1e-7
 
 
-def lost(row):
-    """What it loses: 1 - cosine, or divergence in nats."""
-    accuracy = row["accuracy"]
-    value = 1 - accuracy["cosine"] if "cosine" in accuracy else accuracy["KL"]
-    return max(value, LEAST)
-
-
 def draw(axes, model, rows):
     """One model's contestants; the frontier joins those that none beats in both."""
     points = [
-        (statistics.geometric_mean(row["speeds"].values()), lost(row), row)
+        (statistics.geometric_mean(row["speeds"].values()), max(row["lost"], LEAST), row)
         for row in rows
-        if row["accuracy"]
     ]
     best = [
         p for p in points if not any(q[0] >= p[0] and q[1] <= p[1] and q is not p for q in points)

@@ -109,7 +109,8 @@ def main() -> None:
     parts = ["# ONNX beside its peers\n", machine(), verdict(found), rounded(found)]
     parts += [table(rows) for rows in found.values()]
     (given.out / "report.md").write_text("\n".join([*parts, "![Pareto](pareto.svg)\n"]))
-    rows = json.dumps([asdict(row) for one in found.values() for row in one])
+    drawn = [row for one in found.values() for row in one if row.accuracy]
+    rows = json.dumps([{**asdict(row), "lost": row.lost} for row in drawn])
     picture = [room("plot"), Path(__file__).parent / "pareto.py", given.out / "pareto.svg"]
     subprocess.run(picture, input=rows, text=True, check=True)
 
