@@ -29,11 +29,18 @@ def draw(axes, model, rows):
     axes.plot([p[0] for p in best], [p[1] for p in best], color="#94a3b8", linewidth=1, zorder=1)
     largest = max(row["mebibytes"] for _, _, row in points)
     for speed, loss, row in points:
-        color = OURS if row["name"].startswith("edgeward") else THEIRS
+        ours = row["name"].startswith("edgeward")
         area = 30 + 470 * row["mebibytes"] / largest
+        color = OURS if ours else THEIRS
         axes.scatter(speed, loss, s=area, color=color, alpha=0.55, zorder=2)
-        label = f"{row['name'].removeprefix('edgeward ')} {row['mebibytes']:.0f} MiB"
-        axes.annotate(label, (speed, loss), fontsize=7, xytext=(6, 5), textcoords="offset points")
+        axes.annotate(
+            f"{row['name'].removeprefix('edgeward ')} {row['mebibytes']:.0f} MiB",
+            (speed, loss),
+            fontsize=7,
+            xytext=(6, 6) if ours else (-6, -11),
+            ha="left" if ours else "right",
+            textcoords="offset points",
+        )
     axes.set_yscale("log")
     axes.invert_yaxis()
     axes.margins(0.2)
