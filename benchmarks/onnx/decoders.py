@@ -19,8 +19,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -41,6 +41,7 @@ from edgeward.targets.probe import probe
 
 PREFILL, PASTS, STEPS, ROUNDS = 128, (128, 1024), 8, 5
 OURS = ("fp32", "int8-dynamic", "int8-weights", "int4-weights")
+CHILDREN = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 ACCURACY = {"KL": "kl_mean", "top-1": "top1_agreement", "perplexity": "perplexity_ratio"}
 HERE = Path(__file__).parent / "contestants"
 IDS = [100 + (number * 37) % 9000 for number in range(1024)]
@@ -56,6 +57,7 @@ class Contestant:
     mebibytes: float = 0.0
     seconds: float = 0.0
     peak_mebibytes: float = 0.0
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Child:
@@ -68,7 +70,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=clean_environment({"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}),
+            env=clean_environment({**CHILDREN, **contestant.environment}),
         )
         self._answer()
 
