@@ -71,7 +71,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
     return StageSpec(
         name="verify",
         call=call,
-        version=5,
+        version=6,
         inputs={
             "model": artifact.model,
             "assets": artifact.results[0].as_input("assets"),

@@ -15,7 +15,7 @@ from edgeward.runtimes.engines.bucketed import Listed, listed, plan_of
 
 from .stage_context import StageContext
 
-_LESS_IS_BETTER = ("difference", "kl_", "wer", "ratio")
+_LESS_IS_BETTER = ("difference", "error", "kl_", "cer", "wer", "ratio")
 
 
 def verify(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from .generation import (
     stated_case,
 )
 from .sketch import Sketch, compare_sketches, sketch
-from .words import word_error_rate
+from .words import letter_error_rate, word_error_rate
 
 Task = TextToText | Transcriber
 _SCALE = np.float32(32768)
@@ -81,7 +81,8 @@ class _Reading:
 def sequence_metrics(task: Task, cases: Sequence[SequenceCase]) -> dict[str, float]:
     """Run every case: its distributions, what it writes, and what it made of text or sound.
 
-    `wer` is the share of words (Levenshtein) that differ from those of the original; where a sound
+    `wer` is the share of words (Levenshtein) that differ from those of the original, `cer` that of
+    letters; where a sound
     is read `features_difference` is the largest of its frames' over their deviation, where a text
     is read `token_ids_equal` the share of texts whose ids are the original's.
     """
@@ -90,6 +91,7 @@ def sequence_metrics(task: Task, cases: Sequence[SequenceCase]) -> dict[str, flo
     texts = [_decoded(task, each.continued((), len(case.written.greedy))) for each, case in told]
     originals = [case.text for case in cases]
     found["wer"] = word_error_rate(originals, texts)
+    found["cer"] = letter_error_rate(originals, texts)
     said = [case.words for case in cases]
     if any(said):
         found["transcript_wer"] = word_error_rate(said, texts)

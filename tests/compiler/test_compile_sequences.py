@@ -158,7 +158,7 @@ def test_a_bundle_proves_itself_again_and_is_found_spoiled(
 
 
 def test_static_int8_is_refused_before_any_work(compiled: Compile) -> None:
-    with pytest.raises(UnsupportedError, match="writes token by token"):
+    with pytest.raises(UnsupportedError, match="encoder with a decoder"):
         compiled("t5", "int8-static")
 
 
@@ -168,7 +168,7 @@ def test_whisper_transcribes_real_speech(compiled: Compile) -> None:
             "whisper-tiny.en", precision, model=str(whisper_tiny()), accept_degraded=False
         )
         figures = one.bundle.manifest.proof.figures
-        assert figures["eval_wer"] == 0
+        assert figures["eval_cer"] <= (0 if precision == "fp32" else 0.05)
         assert figures["features_difference"] < 1e-3
         with load(one.bundle, threads=1) as session:
             heard = session.transcribe(SPEECH / "quick_brown_fox.wav")
@@ -191,7 +191,7 @@ def _spoil(graph: Path) -> str:
     """Mix the rows of one product's weights; return the layer that it belongs to."""
     model = onnx.load(graph)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    products = [n for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in stored]
+    products = [n for n in model.graph.node if n.op_type == "Gemm" and n.input[1] in stored]
     node = products[7]
     tensor = stored[node.input[1]]
     values = np.random.default_rng(0).permutation(numpy_helper.to_array(tensor))

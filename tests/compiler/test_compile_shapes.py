@@ -156,14 +156,23 @@ def test_the_command_refuses_before_work_begins(tmp_path: Path, shapes: str, wor
 
 
 def test_the_worst_of_all_shapes_counts() -> None:
-    first = {"cosine_min": 0.9, "untraced_relative_difference": 0.1, "token_ids_equal": 1.0}
-    second = {"cosine_min": 0.8, "untraced_relative_difference": 0.05, "token_ids_equal": 1.0}
-    found = worst([first, second])
-    assert found == {
+    good = {
+        "cosine_min": 0.9,
+        "untraced_relative_difference": 0.05,
+        "token_ids_equal": 1.0,
+        "eval_boxes_iou": 0.9,
+        "eval_depth_error": 0.1,
+        "eval_cer": 0.0,
+    }
+    bad = {
         "cosine_min": 0.8,
         "untraced_relative_difference": 0.1,
-        "token_ids_equal": 1.0,
+        "token_ids_equal": 0.5,
+        "eval_boxes_iou": 0.8,
+        "eval_depth_error": 0.2,
+        "eval_cer": 0.1,
     }
+    assert worst([good, bad]) == worst([bad, good]) == bad
 
 
 def bucket(path: str, **sizes: int) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def is_gone(pid: int) -> bool:
 
 
 def killed_in(kiosk: Kiosk, state: str, when: str) -> None:
-    former, new = kiosk.active(), kiosk.desire()
+    former, new = kiosk.active(), kiosk.desire("build" if state == "finalize" else "")
     kiosk.start("--die", state, when, str(kiosk.folder / f"{state}-{when}"))
     kiosk.wait_for_death()
     assert kiosk.active() in (former, new)

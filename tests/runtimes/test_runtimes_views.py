@@ -26,7 +26,7 @@ from edgeward.runtimes.proof.tensors import (
     write_cases,
 )
 from edgeward.runtimes.proof.views import VIEWS, Boxes, ClassMap, Depth, Letters, open_view
-from edgeward.runtimes.proof.words import word_error_rate
+from edgeward.runtimes.proof.words import letter_error_rate, word_error_rate
 
 
 def seen(classes: Sequence[int], boxes: Sequence[Sequence[float]]) -> dict[str, Tensor]:
@@ -122,6 +122,13 @@ def test_letters_and_words_are_counted_apart() -> None:
     assert alone.metrics() == {}
     alone.add(alone.keep(frames([2, 3])), frames([2, 3]))
     assert alone.metrics() == {"cer": 0}
+
+
+def test_letters_of_a_few_words_tell_how_far_they_are() -> None:
+    heard, other = "1-2-345-678910.", "1-2-34567-8910."
+    assert word_error_rate([heard], [other]) == 0.5
+    assert letter_error_rate([heard], [other]) == pytest.approx(2 / 14)
+    assert letter_error_rate(["a b", "", "Hello, world"], ["a b", "x", "hello world"]) == 0
 
 
 def test_words_of_several_texts_are_one_share() -> None:

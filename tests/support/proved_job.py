@@ -34,7 +34,6 @@ PERFECT = {
     "eval_cosine_mean": 1.0,
     "eval_cosine_min": 1.0,
     "eval_rank_agreement": 1.0,
-    "eval_wer": 0.0,
     "features_difference": 0.0,
     "pixels_difference": 0.0,
     "files_cosine_min": 1.0,
