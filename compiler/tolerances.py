@@ -116,16 +116,12 @@ def _distributions(
     )
 
 
-def _transcripts(told: Tolerances, words: float) -> Tolerances:
-    """`words` are those of real speech that may be other ones than the original's, as a share.
-
-    The packaged speech has so few that one alone is much: twice as many may differ where no more
-    than half that share of the letters do.
-    """
+def _transcripts(told: Tolerances, words: float, letters: float) -> Tolerances:
+    """What may be other words and letters of real speech than the original's, as shares."""
     heard = Bound("features_difference", 1e-2, "at-most")
-    spoken = Bound("eval_wer", 2 * words, "at-most")
-    letters = Bound("eval_cer", words / 2, "at-most")
-    return Tolerances((*told.golden, heard), (*told.compile_only, spoken, letters))
+    spoken = Bound("eval_wer", words, "at-most")
+    spelt = Bound("eval_cer", letters, "at-most")
+    return Tolerances((*told.golden, heard), (*told.compile_only, spoken, spelt))
 
 
 _EXACT_DISTRIBUTIONS = _distributions(1e-6, 0.999, 1.0005, greedy=0.99)
@@ -146,22 +142,24 @@ _ROUNDED_DISTRIBUTIONS = {
     "int4-mixed": _distributions(0.2, 0.75, 1.25),
     "int4-weights": _distributions(0.3, 0.7, 1.4),
 }
-_WORDS = {
-    "fp16": 0.02,
-    "bf16": 0.03,
-    "int8-dynamic": 0.1,
-    "int8-mixed": 0.1,
-    "int8-static": 0.1,
-    "int8-weights": 0.05,
-    "int4-mixed": 0.15,
-    "int4-weights": 0.25,
+# Words and letters. The packaged speech has 13 words, so that two are 0.154: int8 activations
+# moved one hyphen of a spoken number on one kind of processor.
+_SPOKEN = {
+    "fp16": (0.02, 0.01),
+    "bf16": (0.03, 0.015),
+    "int8-dynamic": (0.2, 0.05),
+    "int8-mixed": (0.2, 0.05),
+    "int8-static": (0.1, 0.05),
+    "int8-weights": (0.05, 0.025),
+    "int4-mixed": (0.15, 0.075),
+    "int4-weights": (0.25, 0.125),
 }
 TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("fp32", "vectors"): _EXACT,
     ("fp32", "classes"): _EXACT,
     ("fp32", "tensors"): _EXACT,
     ("fp32", "distributions"): _EXACT_GENERATION,
-    ("fp32", "transcripts"): _transcripts(_EXACT_GENERATION, 0.0),
+    ("fp32", "transcripts"): _transcripts(_EXACT_GENERATION, 0.0, 0.0),
     ("fp16", "vectors"): _weights(0.9999, 0.999),
     ("fp16", "classes"): _weights(0.9999, 0.999, top1=0.98),
     ("fp16", "tensors"): _weights(0.9999, 0.999),
@@ -244,7 +242,7 @@ TOLERANCES |= {
     (precision, "distributions"): told for precision, told in _ROUNDED_DISTRIBUTIONS.items()
 }
 TOLERANCES |= {
-    (precision, "transcripts"): _transcripts(told, _WORDS[precision])
+    (precision, "transcripts"): _transcripts(told, *_SPOKEN[precision])
     for precision, told in _ROUNDED_DISTRIBUTIONS.items()
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 from edgeward.errors import StageError
 from edgeward.runtimes.proof.bisect_words import SCOPES
 
-INLINE_LIMIT_BYTES = 1_800_000_000
+from .onnx_passes.graph import INLINE_LIMIT_BYTES
 
 
 def signature(program: Any) -> dict[str, Any]:
