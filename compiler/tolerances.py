@@ -143,7 +143,7 @@ _ROUNDED_DISTRIBUTIONS = {
     "int4-weights": _distributions(0.3, 0.7, 1.4),
 }
 # Words and letters. The packaged speech has 13 words, so that two are 0.154: int8 activations
-# moved one hyphen of a spoken number on one kind of processor.
+# moved one hyphen of a spoken number.
 _SPOKEN = {
     "fp16": (0.02, 0.01),
     "bf16": (0.03, 0.015),
