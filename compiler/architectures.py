@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from edgeward.errors import UnsupportedError
 
 from .tasks import FEATURE_EXTRACTION, TASKS, task_spec
@@ -132,21 +135,59 @@ MODEL_TYPES: dict[str, frozenset[str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a format takes for each task: model types, or classes by the names configurations give.
+
+    `classes` are for formats whose converter goes by the class.
+    """
+
+    model_types: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def takes(self, task: str, model_type: str, architecture: str) -> bool:
+        """Whether a model of this type or class is taken for the task."""
+        known = architecture in self.classes.get(task, frozenset())
+        return known or model_type in self.model_types.get(task, frozenset())
+
+    def tasks(self, model_type: str, architecture: str) -> list[str]:
+        """Return the tasks that the model is taken for."""
+        listed = dict.fromkeys((*self.model_types, *self.classes))
+        return [task for task in listed if self.takes(task, model_type, architecture)]
+
+    def known(self, task: str | None) -> list[str]:
+        """Return every model type and class that is taken for the task, or for any."""
+        tables = (self.model_types, self.classes)
+        found = [
+            table.get(task, frozenset()) if task else frozenset().union(*table.values())
+            for table in tables
+        ]
+        return sorted(frozenset().union(*found))
+
+
+GRAPHS = Coverage(MODEL_TYPES)
+
+
 def task_of(
-    model_type: str, architecture: str, asked: str | None = None, *, embeds: bool = False
+    model_type: str,
+    architecture: str,
+    asked: str | None = None,
+    *,
+    embeds: bool = False,
+    coverage: Coverage = GRAPHS,
 ) -> str:
     """Return the task that a model is compiled for; `asked` overrides what it would be.
 
     `embeds` says that the folder carries sentence-transformers' own files: such a model is for
     vectors whatever head its configuration names. Raises UnsupportedError for a model type or task
-    that is not supported, naming those that are.
+    that the format does not take, naming those that it does.
     """
     if asked is not None:
         task_spec(asked)
-        if model_type in MODEL_TYPES[asked]:
+        if coverage.takes(asked, model_type, architecture):
             return asked
-        raise _unsupported(architecture, model_type, asked)
-    possible = [task for task, model_types in MODEL_TYPES.items() if model_type in model_types]
+        raise _unsupported(architecture, model_type, asked, coverage)
+    possible = coverage.tasks(model_type, architecture)
     if embeds and FEATURE_EXTRACTION in possible:
         return FEATURE_EXTRACTION
     named = [task for task in possible if _names(architecture, task)]
@@ -154,7 +195,7 @@ def task_of(
         return named[0]
     if FEATURE_EXTRACTION in possible and not _has_head(architecture):
         return FEATURE_EXTRACTION
-    raise _unsupported(architecture, model_type, None)
+    raise _unsupported(architecture, model_type, None, coverage)
 
 
 def _names(architecture: str, task: str) -> bool:
@@ -168,9 +209,11 @@ def _has_head(architecture: str) -> bool:
     return "For" in architecture
 
 
-def _unsupported(architecture: str, model_type: str, asked: str | None) -> UnsupportedError:
+def _unsupported(
+    architecture: str, model_type: str, asked: str | None, coverage: Coverage
+) -> UnsupportedError:
     what = f"{architecture} (model type {model_type!r}) is not supported"
-    tasks = [task for task, model_types in MODEL_TYPES.items() if model_type in model_types]
+    tasks = coverage.tasks(model_type, architecture)
     if tasks:
         wanted = f" for {asked}" if asked else ""
         return UnsupportedError(
@@ -178,6 +221,6 @@ def _unsupported(architecture: str, model_type: str, asked: str | None) -> Unsup
             why=f"this model type is compiled for: {', '.join(tasks)}",
             next=f"edgeward compile … --task {tasks[0]}",
         )
-    known = sorted(MODEL_TYPES[asked] if asked else set().union(*MODEL_TYPES.values()))
     where = f" for {asked}" if asked else ""
-    return UnsupportedError(what + where, why="supported model types: " + ", ".join(known))
+    known = ", ".join(coverage.known(asked))
+    return UnsupportedError(what + where, why=f"supported model types: {known}")

@@ -61,6 +61,7 @@ class CompileRequest:
     shapes: str | None = None
     engine: str | None = None
     ranges: tuple[str, ...] = ()
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     torch_build: str | None = None
 
@@ -97,6 +98,7 @@ class Wanted:
     engine: str | None
     ranges: tuple[str, ...]
     given: GivenData | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def chosen_format(self) -> str:
@@ -108,13 +110,19 @@ def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     """Check everything that can be checked before work begins, and return what is to be made."""
     shapes = parse_shapes(request.shapes) if request.shapes is not None else None
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
-    source = open_source(request.model, revision=request.revision, task=request.task)
+    formats = dict.fromkeys(request.format or profile.default.format for profile in profiles)
+    source = open_source(
+        request.model,
+        revision=request.revision,
+        task=request.task,
+        coverages=[format_module(name).coverage() for name in formats],
+    )
     given = _given(request.calibration, source)
     calibration = joined(given.texts) if given and given.texts else packaged_calibration()
     _given(request.evaluation, source)
     parse_ranges(",".join(request.ranges))
     built = (shapes, request.engine, request.ranges)
-    asked = (request.format, calibration, request.portable, *built, given)
+    asked = (request.format, calibration, request.portable, *built, given, request.options)
     plans = [
         _plan(Wanted(source, profile, precision, *asked))
         for profile in profiles
@@ -225,7 +233,20 @@ def _job(wanted: Wanted, precision: str) -> Job:
             why=f"it has operators that only one engine of {wanted.chosen_format} runs",
             next=f"edgeward compile … --portable --precision {_EXACT}",
         )
+    _check_options(job)
+    format_module(job.recipe.format).check(job)
     return job
+
+
+def _check_options(job: Job) -> None:
+    """Refuse what another format understands: it would be left out unseen."""
+    known = format_module(job.recipe.format).OPTIONS
+    unknown = [f"--{name}" for name in job.options if name not in known]
+    if unknown:
+        listed = ", ".join(f"--{name}" for name in sorted(known)) or "none of its own"
+        raise UsageError(
+            f"{job.recipe.format} has no option {', '.join(unknown)}", why=f"it has: {listed}"
+        )
 
 
 def _unchecked_job(wanted: Wanted, precision: str) -> Job:
@@ -242,6 +263,7 @@ def _unchecked_job(wanted: Wanted, precision: str) -> Job:
         wanted.engine,
         wanted.ranges,
         wanted.given,
+        wanted.options,
     )
 
 

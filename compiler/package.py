@@ -16,9 +16,9 @@ from edgeward.runtimes.bundle.write import writing_bundle
 from edgeward.runtimes.proof.files import CASES_NAME
 
 from .formats.base import Artifact, Job
+from .held import tolerances_of
 from .stages import StageResult
 from .texts import ProofTexts
-from .tolerances import tolerances_of
 
 _TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
 

@@ -10,11 +10,11 @@ from edgeward.runtimes.bundle.canonical import JSON
 from .formats.base import Artifact, Format, Job, Stages
 from .formats.registry import format_module
 from .given_stage import INPUT, given_stage
+from .held import tolerances_of
 from .package import Proved
 from .stages import StageInput, StageResult, StageSpec
 from .tasks import task_spec
 from .texts import ProofTexts
-from .tolerances import tolerances_of
 
 _BENCHMARK_TEXT = (
     "The ferry to the northern islands leaves from the second pier at a quarter past seven, "

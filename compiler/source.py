@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from edgeward.errors import MissingError, SourceError, UnsupportedError
 from edgeward.runtimes.bundle.read import sha256_of
 from edgeward.runtimes.tasks.pooling import required_files
 
-from .architectures import task_of
+from .architectures import GRAPHS, Coverage, task_of
 from .tasks import task_spec
 
 _MAX_JSON = 64 << 20
@@ -62,15 +62,22 @@ class Source:
     weight_bytes: int
 
 
-def open_source(model: str, *, revision: str | None = None, task: str | None = None) -> Source:
+def open_source(
+    model: str,
+    *,
+    revision: str | None = None,
+    task: str | None = None,
+    coverages: Sequence[Coverage] = (GRAPHS,),
+) -> Source:
     """Find and check a model: `model` is a folder, or a hub id that is downloaded.
 
-    Raises SourceError where it cannot be read, UnsupportedError where its configuration already
-    tells that it cannot be compiled.
+    `coverages` are what each wanted format takes: all have to take it for the same task. Raises
+    SourceError where it cannot be read, UnsupportedError where its configuration already tells that
+    it cannot be compiled.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return read_source(folder, folder.resolve().name, "", task)
+        return read_source(folder, folder.resolve().name, "", task, coverages)
     if _looks_like_a_path(model) or not _HUB_ID.fullmatch(model):
         raise SourceError(
             f"No model at {model}",
@@ -78,17 +85,23 @@ def open_source(model: str, *, revision: str | None = None, task: str | None = N
         )
     snapshot = _download(model, revision, ["config.json"])
     config = _read_config(snapshot)
-    task_of(*_architecture(config, snapshot), task)
+    _task(*_architecture(config, snapshot), task, coverages)
     snapshot = _download(model, snapshot.name, _FETCHED)
-    return read_source(snapshot, model, snapshot.name, task)
+    return read_source(snapshot, model, snapshot.name, task, coverages)
 
 
-def read_source(folder: Path, name: str, revision: str, task: str | None = None) -> Source:
+def read_source(
+    folder: Path,
+    name: str,
+    revision: str,
+    task: str | None = None,
+    coverages: Sequence[Coverage] = (GRAPHS,),
+) -> Source:
     """Check a model folder: configuration first, then the weights' headers, then digests."""
     config = _read_config(folder)
     model_type, architecture = _architecture(config, folder)
     embeds = (folder / "modules.json").is_file()
-    chosen = task_of(model_type, architecture, task, embeds=embeds)
+    chosen = _task(model_type, architecture, task, coverages, embeds=embeds)
     weights = _weights(folder)
     travelling = [name for name in _TRAVELLING if (folder / name).is_file()]
     files = sorted({*travelling, *required_files(folder)})
@@ -112,6 +125,20 @@ def read_source(folder: Path, name: str, revision: str, task: str | None = None)
         files=tuple(files),
         weight_bytes=sum((folder / name).stat().st_size for name in weights),
     )
+
+
+def _task(
+    model_type: str,
+    architecture: str,
+    asked: str | None,
+    coverages: Sequence[Coverage],
+    embeds: bool = False,
+) -> str:
+    """Every format has to take the model; what the first takes it for is what all are asked."""
+    chosen = asked
+    for coverage in coverages:
+        chosen = task_of(model_type, architecture, chosen, embeds=embeds, coverage=coverage)
+    return chosen or ""
 
 
 def _looks_like_a_path(model: str) -> bool:

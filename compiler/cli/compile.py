@@ -55,6 +55,13 @@ import click
     "--shapes",
     help="Fixed shapes, as batch=1,sequence=128|256; the default is the target's.",
 )
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the format's own; repeatable.",
+)
 @click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
 @click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="Time limit of each stage.")
@@ -84,6 +91,7 @@ def compile_command(
     ranges: tuple[str, ...],
     portable: bool,
     shapes: str | None,
+    options: tuple[str, ...],
     accept_degraded: bool,
     torch_build: str | None,
     max_seconds: float | None,
@@ -99,6 +107,7 @@ def compile_command(
         model_name,
         plan_bundles,
     )
+    from edgeward.compiler.format_options import parse_options
     from edgeward.compiler.limits import limits_of
     from edgeward.compiler.progress import reporter_for
     from edgeward.compiler.rows import (
@@ -124,6 +133,7 @@ def compile_command(
         engine=engine,
         ranges=ranges,
         shapes=shapes,
+        options=parse_options(options),
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeward.compiler.architectures import Coverage
 from edgeward.compiler.given_data import GivenData
 from edgeward.compiler.recipe import Recipe
 from edgeward.compiler.shapes import DYNAMIC, FixedShapes
 from edgeward.compiler.source import Source
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
+from edgeward.compiler.tolerance import Tolerances
 from edgeward.targets.profile import Profile
 
 
@@ -21,7 +23,7 @@ class Job:
     `given` is the calibration set as a user gave it: pairs of texts, pictures or sounds too.
     `portable` asks for operators that every engine of the format runs. `engine` is the one that was
     asked for by name, `ranges` are those of axes as `sequence=1:128:512`, for engines that are
-    built for them.
+    built for them. `options` are the format's own, by name, each with its values as given.
     """
 
     source: Source
@@ -33,6 +35,7 @@ class Job:
     engine: str | None = None
     ranges: tuple[str, ...] = ()
     given: GivenData | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,19 @@ class Stages(Protocol):
 
 
 class Format(Protocol):
-    """A format's module."""
+    """A format's module; `OPTIONS` are the options of its own that it knows."""
 
     ENGINE: str
+    OPTIONS: Collection[str]
+
+    def coverage(self) -> Coverage:
+        """Which models it takes, told by their configuration alone."""
+
+    def tolerances(self) -> Mapping[tuple[str, str], Tolerances]:
+        """How close its artifacts stay, by precision and by what a task's outputs are."""
+
+    def check(self, job: Job) -> None:
+        """Raise UsageError or UnsupportedError for what is known to be wrong before any work."""
 
     def precisions(self) -> Sequence[str]:
         """The precisions that it can make."""

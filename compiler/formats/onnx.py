@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeward.compiler.architectures import GRAPHS, Coverage
 from edgeward.compiler.given_stage import INPUT, given_stage
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.shapes import stem_of
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
 from edgeward.compiler.texts import paired
+from edgeward.compiler.tolerance import Tolerances
+from edgeward.compiler.tolerances import TOLERANCES
 from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Profile
 
@@ -18,6 +21,7 @@ from .base import Artifact, Job, Stages
 from .onnx_tensorrt import for_tensorrt, is_for_tensorrt
 
 ENGINE = "onnxruntime"
+OPTIONS: frozenset[str] = frozenset()
 OPSET = 20
 _PROCESSOR = "CPUExecutionProvider"
 ENGINE_TOOLCHAINS = {"onnxruntime": "1.32.0", "onnxruntime-1.23": "1.23.2"}
@@ -133,6 +137,21 @@ PASSES = {
 def precisions() -> Sequence[str]:
     """The precisions that it can make."""
     return [precision for name, precision in RECIPES if name == "onnx"]
+
+
+def coverage() -> Coverage:
+    """Which models it takes, told by their configuration alone."""
+    return GRAPHS
+
+
+def tolerances() -> Mapping[tuple[str, str], Tolerances]:
+    """How close its artifacts stay, by precision and by what a task's outputs are."""
+    return TOLERANCES
+
+
+def check(job: Job) -> None:
+    """Everything that can be wrong shows when its graph is made."""
+    del job
 
 
 def toolchain() -> str:

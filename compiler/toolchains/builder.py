@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import edgeward
@@ -13,6 +13,8 @@ from edgeward.errors import ToolchainError
 
 from ..installed import installed_versions
 from ..words import size_words
+from .from_source import build_settings, require_compiler, unpack
+from .lock import Unpacked
 from .pip import Say, install_command, pip_command, run_lines
 from .pip_words import failure, has_no_match, phase
 from .site import Site
@@ -35,6 +37,7 @@ def build(site: Site, say: Say, keep: int) -> None:
     `keep` is the descriptor of the toolchain's lock. Raises ToolchainError.
     """
     _require_disk(site)
+    require_compiler(site.lock)
     steps = _Steps(site, say, keep)
     steps.make_venv()
     if site.base is not None:
@@ -44,6 +47,8 @@ def build(site: Site, say: Say, keep: int) -> None:
         steps.install_torch()
     if site.lock.pins:
         steps.install_pins()
+    for wanted in site.lock.unpacked:
+        steps.unpack(wanted)
     steps.check()
 
 
@@ -109,10 +114,30 @@ class _Steps:
         self._say(f"looking for {len(site.lock.pins)} packages")
         wanted = self._write("requirements.txt", site.lock.pins)
         constraints = self._write("constraints.txt", _torch_pin(site))
-        command = install_command(site.python, constraints, "--no-deps", "--requirement", wanted)
-        code, lines = self._run(command)
+        command = install_command(
+            site.python,
+            constraints,
+            "--no-deps",
+            "--requirement",
+            wanted,
+            compiled=site.lock.compiled,
+        )
+        code, lines = self._run(command, build_settings(site.lock))
         if code != 0:
             raise self._failure(lines)
+
+    def unpack(self, wanted: Unpacked) -> None:
+        """Take some files out of a source distribution."""
+        site = self._site
+        self._say(f"looking for the source of {wanted.pin}")
+        scratch = site.folder / "sources"
+        name = wanted.pin.partition("==")[0]
+        source = (f"--no-binary={name}", "--no-deps", "--dest", scratch, wanted.pin)
+        code, lines = self._run(pip_command(site.python, "download", *source))
+        if code != 0:
+            raise self._failure(lines)
+        unpack(next(scratch.iterdir()), wanted, site.site_packages)
+        shutil.rmtree(scratch)
 
     def check(self) -> None:
         """Refuse an environment that lacks something, holds another torch, or cannot work."""
@@ -140,8 +165,10 @@ class _Steps:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return path
 
-    def _run(self, command: list[str | Path]) -> tuple[int, list[str]]:
-        return run_lines(command, say=self._say, read=phase, keep=self._keep)
+    def _run(
+        self, command: list[str | Path], settings: Mapping[str, str] | None = None
+    ) -> tuple[int, list[str]]:
+        return run_lines(command, say=self._say, read=phase, keep=self._keep, settings=settings)
 
     def _failure(self, lines: list[str]) -> ToolchainError:
         machine = f"{sys.platform}-{platform.machine()}"

@@ -16,8 +16,20 @@ _MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Unpacked:
+    """Files and folders of a source distribution that go into site-packages as they are."""
+
+    pin: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
-    """What a toolchain holds: `pins` are requirement lines, `pythons` the minor versions tried."""
+    """What a toolchain holds: `pins` are requirement lines, `pythons` the minor versions tried.
+
+    `compiled` are packages that are built here, for this processor, with `settings` as environment
+    variables; `unpacked` are sources of which only a part is wanted.
+    """
 
     name: str
     description: str
@@ -26,6 +38,9 @@ class Lock:
     disk_bytes: int
     pins: tuple[str, ...]
     torch: str | None
+    compiled: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    unpacked: tuple[Unpacked, ...] = ()
 
     def allows(self, python: str) -> bool:
         """Tell whether the lock was resolved for a Python such as `3.11`."""
@@ -42,14 +57,25 @@ def read_lock(name: str, path: Path) -> Lock:
 
 
 def parse_lock(name: str, text: str) -> Lock:
-    """Parse `# key: value` headers (description, base, python, disk) and `name==version` pins."""
+    """Parse `# key: value` headers and `name==version` pins.
+
+    Headers are description, base, python, disk, compile (names), setting (NAME=VALUE, repeatable)
+    and unpack (a pin and paths in its source, repeatable).
+    """
+    settings: list[str] = []
+    unpacked: list[Unpacked] = []
     headers: dict[str, str] = {}
     pins: list[str] = []
     torch: str | None = None
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         header = _HEADER.match(line)
-        if header:
+        if header and header[1] == "setting":
+            settings.append(header[2])
+        elif header and header[1] == "unpack":
+            pinned, *paths = header[2].split()
+            unpacked.append(Unpacked(pinned, tuple(paths)))
+        elif header:
             headers[header[1]] = header[2]
         if not line or line.startswith("#"):
             continue
@@ -71,6 +97,9 @@ def parse_lock(name: str, text: str) -> Lock:
         disk_bytes=_size(headers.get("disk", "0 MiB")),
         pins=tuple(pins),
         torch=torch,
+        compiled=tuple(headers.get("compile", "").split()),
+        settings=tuple(settings),
+        unpacked=tuple(unpacked),
     )
 
 

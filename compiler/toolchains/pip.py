@@ -33,15 +33,21 @@ Say = Callable[[str], None]
 
 
 def run_lines(
-    command: Sequence[str | Path], *, say: Say, read: Callable[[str], str | None], keep: int
+    command: Sequence[str | Path],
+    *,
+    say: Say,
+    read: Callable[[str], str | None],
+    keep: int,
+    settings: Mapping[str, str] | None = None,
 ) -> tuple[int, list[str]]:
     """Run a command to its end; return its exit status and its last lines.
 
     `read` turns a line into a phase to `say`. `keep` is the lock's descriptor, inherited so that
     the lock outlives this process as long as the command does. Its group is killed on any
-    exception, an interruption too.
+    exception, an interruption too. `settings` are environment variables beside the user's.
     """
-    child = Child(command, environment=_environment(), stderr=subprocess.STDOUT, keep=(keep,))
+    environment = {**_environment(), **(settings or {})}
+    child = Child(command, environment=environment, stderr=subprocess.STDOUT, keep=(keep,))
     lines: list[str] = []
     try:
         told, text = 0.0, ""
@@ -61,12 +67,14 @@ def run_lines(
 
 
 def pip_command(python: Path, *arguments: str | Path) -> list[str | Path]:
-    """Return a call of a toolchain's own pip that never asks, compiles or leaves the venv."""
+    """Return a call of a toolchain's own pip that never asks or leaves the venv."""
     return [python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
 
 
-def install_command(python: Path, constraints: Path, *what: str | Path) -> list[str | Path]:
-    """Return a call that installs wheels and nothing but wheels under constraints."""
+def install_command(
+    python: Path, constraints: Path, *what: str | Path, compiled: Sequence[str] = ()
+) -> list[str | Path]:
+    """Return a call that installs wheels under constraints, and from source `compiled` alone."""
     return pip_command(
         python,
         "install",
@@ -74,6 +82,7 @@ def install_command(python: Path, constraints: Path, *what: str | Path) -> list[
         "--no-compile",
         "--progress-bar=off",
         "--only-binary=:all:",
+        *(f"--no-binary={name}" for name in compiled),
         "--constraint",
         constraints,
         *what,

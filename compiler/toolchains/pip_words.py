@@ -10,6 +10,7 @@ from edgeward.errors import ToolchainError
 _DOWNLOADING = re.compile(r"^\s*Downloading (\S+?)(?:-[^-\s]+)*\s+\((.+?)\)")
 _WHEEL = re.compile(r"^\s*(?:Downloading|Using cached|Processing) (?:\S*/)?([A-Za-z0-9_.]+)-(\S+)")
 _COLLECTING = re.compile(r"^Collecting (\S+)")
+_BUILDING = re.compile(r"^\s*Building wheel for (\S+) \(")
 _NO_MATCH = re.compile(r"No matching distribution found for (\S+)")
 _NO_NETWORK = (
     "Failed to establish a new connection",
@@ -39,6 +40,9 @@ def phase(line: str) -> str | None:
         size = _DOWNLOADING.match(line)
         name = wheel[1].replace("_", "-")
         return f"downloading {name}, {size[2]}" if size else f"reading {name}"
+    building = _BUILDING.match(line)
+    if building:
+        return f"building {building[1]} for this processor, some minutes"
     if line.startswith("Installing collected packages:"):
         return f"installing {line.count(',') + 1} packages"
     return None

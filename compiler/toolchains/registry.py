@@ -12,6 +12,8 @@ TOOLCHAINS: dict[str, str] = {
     "onnx": "onnx.lock",
     "onnxruntime": "onnxruntime.lock",
     "onnxruntime-1.23": "onnxruntime-1.23.lock",
+    "gguf": "gguf.lock",
+    "llama": "llama.lock",
 }
 ENTRY_POINTS = "edgeward.toolchains"
 

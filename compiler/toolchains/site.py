@@ -7,8 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeward.runtimes.bundle.canonical import digest
+from edgeward.runtimes.bundle.canonical import JSON, digest
 
+from .from_source import processor
 from .interpreters import Interpreter, find_interpreter
 from .lock import Lock, read_lock, torch_version
 from .registry import lock_path
@@ -88,7 +89,18 @@ def _layer(
             "base": base.digest if base else None,
             "python": f"{sys.implementation.name}-{interpreter.version}",
             "platform": f"{sys.platform}-{platform.machine()}",
+            **_built(lock),
         }
     )
     folder = root / f"{lock.name}-{whole[:_SHOWN_DIGITS]}"
     return Site(folder, lock, interpreter, whole, torch, torch_build, base)
+
+
+def _built(lock: Lock) -> dict[str, JSON]:
+    """What decides besides about a layer with parts from source: what is compiled fits one CPU."""
+    built: dict[str, JSON] = {}
+    if lock.compiled:
+        built |= {"settings": list(lock.settings), "processor": processor()}
+    if lock.unpacked:
+        built["unpacked"] = [[one.pin, *one.paths] for one in lock.unpacked]
+    return built

@@ -13,9 +13,9 @@ from proved_job import ASSETS, PROOF_TEXTS, RecordedStages, job, proved
 from edgeward.compiler.compile import CompileRequest, refuse_failure
 from edgeward.compiler.formats import onnx
 from edgeward.compiler.formats.base import Job
+from edgeward.compiler.held import tolerances_of
 from edgeward.compiler.package import Proved, bundle_name, check_place, package
 from edgeward.compiler.shapes import FixedShapes
-from edgeward.compiler.tolerances import tolerances_of
 from edgeward.errors import ProofError, UsageError
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 

@@ -21,7 +21,8 @@ from edgeward.compiler.recipe import RECIPES, recipe_for
 from edgeward.compiler.stage import StageSpec, stage_key
 from edgeward.compiler.tasks import TASKS
 from edgeward.compiler.texts import LEAST_TEXTS, ProofTexts, proof_texts, read_texts
-from edgeward.compiler.tolerances import Bound, Tolerances, tolerances_for
+from edgeward.compiler.tolerance import Bound, Tolerances
+from edgeward.compiler.tolerances import tolerances_for
 from edgeward.errors import UnsupportedError, UsageError
 from edgeward.targets.load import load, names
 

@@ -10,12 +10,12 @@ from tiny_model import TEXTS, WIDTH, tiny_cases, tiny_weights, write_tiny_model
 
 from edgeward.compiler.formats import onnx
 from edgeward.compiler.formats.base import Job
+from edgeward.compiler.held import tolerances_of
 from edgeward.compiler.package import Proved
 from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.source import Source
 from edgeward.compiler.stages import StageResult, StageSpec
 from edgeward.compiler.texts import ProofTexts
-from edgeward.compiler.tolerances import tolerances_of
 from edgeward.runtimes.proof.vectors import write_cases
 from edgeward.targets.load import load as load_profile
 
