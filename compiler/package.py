@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeward.errors import EdgewardError, UsageError
+from edgeward.errors import EdgewardError, ProofError, UsageError
 from edgeward.runtimes.bundle.manifest import MANIFEST_NAME, Check, Tried, schema_version
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 from edgeward.runtimes.bundle.write import writing_bundle
@@ -17,6 +17,7 @@ from edgeward.runtimes.proof.files import CASES_NAME
 
 from .formats.base import Artifact, Job
 from .held import tolerances_of
+from .recipe import RECIPES
 from .stages import StageResult
 from .texts import ProofTexts
 
@@ -38,6 +39,11 @@ class Proved:
     checks: tuple[Check, ...]
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """Everything that was measured against the original."""
+        return measured_metrics(self.artifact, self.verify)
+
+    @property
     def failures(self) -> list[Check]:
         """The checks that fell short."""
         return [check for check in self.checks if not check.passed]
@@ -48,9 +54,26 @@ class Proved:
         return (*self.artifact.results, self.reference, self.verify, self.benchmark)
 
 
+def measured_metrics(artifact: Artifact, verify: StageResult) -> dict[str, float]:
+    """Return what the format's stages and the verify stage measured, by name.
+
+    Raises ProofError where the latter gave no figures.
+    """
+    found = verify.data["metrics"]
+    if not isinstance(found, dict):
+        raise ProofError("The proof gave no figures", why=str(found)[:200])
+    return {**artifact.metrics, **{name: float(str(value)) for name, value in found.items()}}
+
+
 def bundle_name(name: str, job: Job) -> str:
-    """Return the folder's name: model, target, precision."""
-    return f"{name}-{job.profile.name}-{job.recipe.precision}"
+    """Return the folder's name: model, target, precision, and the format where that is not plain.
+
+    Of several formats with a precision of this name, the first needs no mention.
+    """
+    recipe = job.recipe
+    first = next(known for known, precision in RECIPES if precision == recipe.precision)
+    called = recipe.precision if first == recipe.format else f"{recipe.format}-{recipe.precision}"
+    return f"{name}-{job.profile.name}-{called}"
 
 
 def package(
@@ -77,6 +100,8 @@ def package(
         if "tokenizer.json" not in proved.job.source.files and tokenizer.is_file():
             writer.add("tokenizer.json", tokenizer)
         _add_model(writer, proved.artifact)
+        for place, path in proved.artifact.files.items():
+            writer.add(place, path)
         for path in sorted((proved.reference.path / "golden").iterdir()):
             writer.add(f"golden/{path.name}", path)
         writer.add_bytes("README.md", _card(proved, name).encode())
@@ -196,7 +221,7 @@ def _stage_names(proved: Proved) -> list[str]:
 
 
 def _proof(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
-    metrics: Any = proved.verify.data["metrics"]
+    metrics = proved.metrics
     bounded = {check.metric for check in proved.checks}
     return {
         "verified": "engine",
@@ -231,7 +256,7 @@ def _pending(proved: Proved) -> list[str]:
 
 
 def _golden(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
-    metrics: Any = proved.verify.data["metrics"]
+    metrics = proved.metrics
     bounds = tolerances_of(proved.job).measured(metrics).golden
     tolerances = [bound.check(metrics[bound.metric]) for bound in bounds]
     return {

@@ -11,7 +11,7 @@ from .formats.base import Artifact, Format, Job, Stages
 from .formats.registry import format_module
 from .given_stage import INPUT, given_stage
 from .held import tolerances_of
-from .package import Proved
+from .package import Proved, measured_metrics
 from .stages import StageInput, StageResult, StageSpec
 from .tasks import task_spec
 from .texts import ProofTexts
@@ -31,12 +31,10 @@ def prove(job: Job, texts: ProofTexts, stages: Stages) -> Proved:
     reference = stages.run(_reference(job, texts, module, given))
     verify = stages.run(_verify(job, texts, artifact, reference))
     benchmark = stages.run(_benchmark(job, artifact, reference))
-    metrics = verify.data["metrics"]
-    if not isinstance(metrics, dict):
-        raise ProofError("The proof gave no figures", why=str(metrics)[:200])
+    metrics = measured_metrics(artifact, verify)
     bounds = tolerances_of(job).measured(metrics)
     bounded = (*bounds.golden, *bounds.compile_only)
-    checks = tuple(bound.check(float(str(metrics[bound.metric]))) for bound in bounded)
+    checks = tuple(bound.check(metrics[bound.metric]) for bound in bounded)
     options = {**module.engine_options(job), **artifact.options}
     return Proved(job, artifact, options, reference, verify, benchmark, checks)
 

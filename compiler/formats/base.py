@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from edgeward.compiler.architectures import Coverage
@@ -47,6 +48,8 @@ class Artifact:
     is its place in the bundle. `options` are what the recipe says of this artifact alone.
     Where shapes are fixed, `shapes` is what the manifest says of them, paths as the stage left
     them; `buckets` gives each of those its place in the bundle.
+    `files` are what else lies in the bundle, by its place there; `metrics` is what the format's own
+    stages measured of it against the original.
     """
 
     model: StageInput
@@ -58,6 +61,8 @@ class Artifact:
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     shapes: Mapping[str, JSON] = field(default_factory=dict)
     buckets: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def calibration_sha256(self) -> str | None:
