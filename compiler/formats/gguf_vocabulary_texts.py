@@ -29,7 +29,7 @@ HARD_TEXTS: Mapping[str, str] = {
     "tabs and lines": "\tone\t\ttwo\n\nthree\r\nfour\n\n\n\tfive\n",
     "a line before": "\nafter a line",
     "odd spaces": "a\u00a0b\u2003c\u3000d\u200be\u2028f\u2009g",
-    "punctuation": "...!!!??? --- ___ *** ((())) “quoted” \u2018it\u2019 \u2013 — … ¿qué? «oui» € £",
+    "punctuation": "...!!!??? --- ___ *** ((())) “quoted” \u2018it\u2019 \u2013 — … ¿qué? «oui» €",
     "mixed case": "camelCaseWord SCREAMING_SNAKE_CASE kebab-case iPhone McDonald",
     "a very long word": "pneumonoultramicroscopicsilicovolcanoconiosis" * (LONGEST_WORD // 45),
     "one letter": "x",
