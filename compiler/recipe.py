@@ -45,6 +45,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         Recipe("gguf", "q4_k_s", "block-256"),
         Recipe("gguf", "q4_0", "block-32"),
         Recipe("gguf", "iq4_xs", "block-256"),
+        Recipe("gguf", "mixed", "tensor"),
         Recipe("gguf", "iq3_m", "block-256"),
         Recipe("gguf", "iq3_s", "block-256"),
         Recipe("gguf", "iq3_xs", "block-256"),

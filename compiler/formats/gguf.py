@@ -16,9 +16,10 @@ from edgeward.targets.profile import Engine, Profile
 from .base import Artifact, Job, Stages
 from .gguf_coverage import taken
 from .gguf_imatrix_file import read_importance
+from .gguf_mixed import check_mixed, mixed_types
 from .gguf_options import OPTIONS, choices, importance
 from .gguf_tolerances import TOLERANCES
-from .gguf_types import FORMAT, KINDS
+from .gguf_types import FORMAT, KINDS, MIXED
 from .gguf_view import extras_of
 from .gguf_vocabulary import prove_vocabulary
 
@@ -51,6 +52,7 @@ def check(job: Job) -> None:
     """Refuse options that cannot be followed, and a target that has no llama.cpp."""
     _engine(job.profile)
     choices(job)
+    check_mixed(job)
     given = importance(job)
     if isinstance(given, Path):
         read_importance(given)
@@ -73,7 +75,10 @@ def build(job: Job, stages: Stages) -> Artifact:
     options: dict[str, str | int | float | bool] = {}
     if not KINDS[job.recipe.precision].floats:
         weights = _importance(job, converted, done, stages)
-        made = done["quantise"] = stages.run(_quantise(job, converted, weights))
+        types = list(choices(job).tensors)
+        if job.recipe.precision == MIXED:
+            types += mixed_types(job, converted, weights, done, stages)
+        made = done["quantise"] = stages.run(_quantise(job, converted, weights, types))
         model = made.as_input(_MODEL)
         options = _options(made)
     return Artifact(
@@ -136,10 +141,15 @@ def _importance(
     return made.as_input(_IMPORTANCE)
 
 
-def _quantise(job: Job, converted: StageInput, weights: StageInput | None) -> StageSpec:
+def _quantise(
+    job: Job,
+    converted: StageInput,
+    weights: StageInput | None,
+    types: Sequence[tuple[str, str]],
+) -> StageSpec:
     chosen = choices(job)
     beside = {} if weights is None else {"importance": weights}
-    tensors: list[JSON] = [list(one) for one in chosen.tensors]
+    tensors: list[JSON] = [list(one) for one in types]
     return StageSpec(
         name="quantise",
         call=f"{_HERE}.gguf_quantise:quantise",

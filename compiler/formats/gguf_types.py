@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgeward.runtimes.bundle.gguf_types import TENSOR_TYPES
 
-FORMAT = "gguf"
+FORMAT, MIXED = "gguf", "mixed"
 _NOT_WEIGHTS = frozenset(("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64", "NVFP4"))
 TYPE_NUMBERS = {
     known.name.lower(): number
@@ -45,6 +45,8 @@ KINDS: dict[str, Kind] = {
     "q4_k_m": Kind(15, "q4_k"),
     "q4_k_s": Kind(14, "q4_k"),
     "q4_0": Kind(2, "q4_0"),
+    # Every tensor's type is named: the file's own is what llama.cpp calls it.
+    MIXED: Kind(2, "q4_0", weighed=True),
     "iq4_xs": Kind(30, "iq4_xs"),
     "iq3_m": Kind(27, "iq3_s", weighed=True),
     "iq3_s": Kind(26, "iq3_s", weighed=True),
