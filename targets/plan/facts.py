@@ -66,7 +66,7 @@ class ModelFacts:
 
     `kind` is `decoder`, `encoder`, `encoder-decoder` or `vision`. `cross_width` counts the numbers
     that the decoder keeps of each of `encoder_tokens`, all layers together. `counted` says where
-    the parameters come from: `headers` or `config`.
+    the parameters come from: `headers` of safetensors files, `gguf`, or `config`.
     """
 
     name: str

@@ -23,6 +23,7 @@ def facts_of(
     *,
     name: str = "model",
     bytes_read: int = 0,
+    counted: str = "",
 ) -> ModelFacts:
     """Return the facts of a model from its config.json and the tensors in its files' headers.
 
@@ -45,7 +46,7 @@ def facts_of(
         name=name,
         model_type=model_type,
         kind=kind,
-        counted="config" if listed is None else "headers",
+        counted=counted or ("config" if listed is None else "headers"),
         tensors=tensors,
         cache=size.cache(),
         layers=size.layers,
