@@ -14,7 +14,13 @@ from .layout_encoder import patches
 from .layouts import STYLES, kind_of_model, tensors_of, text_of
 from .roles import split
 
-MAX_CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+MAX_CONTEXT = (
+    "max_target_positions",
+    "max_position_embeddings",
+    "n_positions",
+    "max_sequence_length",
+    "seq_length",
+)
 
 
 def facts_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edgeward.errors import UnsupportedError
 
@@ -48,6 +49,15 @@ STORAGE: Mapping[tuple[str, str], Storage] = {
     ("onnx", "int4-weights"): _INT4_BLOCKS,
     # A third of the layers in 8 bits, as the compile's search raises them by sensitivity.
     ("onnx", "int4-mixed"): _INT4_BLOCKS,
+    # Formats that edgeward does not make yet, as their own converters store them.
+    ("coreml", "fp16"): Storage(16, "fp16", 16, rest=16),
+    ("coreml", "int8"): Storage(8, "fp16", 16, rest=16, scale=16),
+    ("coreml", "int4"): Storage(4, "fp16", 16, rest=16, scale=16, block=32),
+    ("tflite", "fp32"): Storage(32, "fp32", 32),
+    ("tflite", "fp16"): Storage(16, "fp32", 32, rest=16),
+    ("tflite", "int8"): Storage(8, "int8", 8, scale=32),
+    ("neuron", "bf16"): Storage(16, "bf16", 16, rest=16),
+    ("neuron", "fp8"): Storage(8, "fp8", 16, rest=16, scale=32, tables=False),
     ("compressed", "fp8-dynamic"): Storage(8, "fp8", 16, rest=16, scale=16, tables=False),
     ("compressed", "fp8-static"): Storage(8, "fp8", 16, rest=16, tables=False),
     ("compressed", "w8a8"): _W8,
@@ -58,6 +68,8 @@ STORAGE: Mapping[tuple[str, str], Storage] = {
     ("compressed", "nvfp4a16"): _FP4,
     ("compressed", "mxfp4"): Storage(4, "fp4", 16, rest=16, scale=8, block=32, tables=False),
 }
+# The precision of a file that is what will run: each tensor as it lies there.
+STORED = "stored"
 CACHE_BITS: Mapping[str, float] = {
     "fp32": 32,
     "fp16": 16,
@@ -86,6 +98,7 @@ class Weights:
     cache_bits: float
 
 
+@lru_cache(maxsize=1024)
 def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     """Return the bytes of a model's weights; UnsupportedError for a precision nobody knows."""
     sizes = sizes_of(facts, format_name, precision)
@@ -100,6 +113,8 @@ def sizes_of(facts: ModelFacts, format_name: str, precision: str) -> list[tuple[
     """Return each tensor with its bytes in a format and precision."""
     if format_name == "gguf" and precision in MIXES:
         return [(tensor, size_of(tensor, name)) for tensor, name in file_types(facts, precision)]
+    if precision == STORED:
+        return [(tensor, -(-int(tensor.count * tensor.bits) // 8)) for tensor in facts.tensors]
     storage = STORAGE.get((format_name, precision))
     if storage is None:
         known = [*(f"{f} {p}" for f, p in STORAGE), *(f"gguf {name}" for name in MIXES)]

@@ -21,6 +21,8 @@ from .units_of import unit_of
 DEFAULT_CONTEXT = 4096
 DEFAULT_PROMPT = 512
 DEFAULT_ENCODER_TOKENS = 128
+# What tells a transcriber its language and task: its prompt is the sound.
+START_TOKENS = 4
 # A bundle holds more than weights: graph, tokenizer, configuration, golden inputs.
 BUNDLE_EXTRA = 8 * 2**20
 
@@ -96,11 +98,17 @@ def plan_model(
         unit=unit,
         cache_bits=bits,
     )
-    load = _Load(length, min(prompt or DEFAULT_PROMPT, length), batch, sequences, bits)
-    times = _times(facts, profile, weights, cost, unit, load)
+    tokens = prompt or (START_TOKENS if facts.encoder_tokens else DEFAULT_PROMPT)
+    load = _Load(length, min(tokens, length), batch, sequences, bits)
+    times = (
+        _Times()
+        if (cost.unable or {}).get(facts.kind)
+        else _times(facts, profile, weights, cost, unit, load)
+    )
     room = profile.hardware.room_bytes
     disk = weights.stored + BUNDLE_EXTRA
-    reason = _reason(profile, memory.total, disk, facts, length)
+    unable = (cost.unable or {}).get(facts.kind, "")
+    reason = unable or _reason(profile, memory.total, disk, facts, length)
     return Prediction(
         model=facts.name,
         target=profile.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from .facts import Tensor
 
@@ -41,6 +42,7 @@ _ENCODER = re.compile(r"(^|\.)(encoder|enc)\.")
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|blk)\.(\d+)\.")
 
 
+@lru_cache(maxsize=1 << 16)
 def kind_of(name: str) -> str:
     """Return one of `facts.KINDS`: what a tensor of this name does."""
     if _NORM.search(name):
@@ -48,6 +50,7 @@ def kind_of(name: str) -> str:
     return next((kind for kind, pattern in _RULES if pattern.search(name)), "other")
 
 
+@lru_cache(maxsize=1 << 16)
 def tower_of(name: str, model_kind: str) -> str:
     """Return one of `facts.TOWERS`: the part of a model of this kind that a tensor stands in."""
     if model_kind == "vision" or _VISION.search(name):
