@@ -233,6 +233,10 @@ PROFILE = table(
                 "usable_memory": _SIZE,
                 "memory_bandwidth": quantity(parse_bandwidth),
                 "disk": _SIZE,
+                "core_memory": _SIZE,
+                "unified": flag,
+                "watts": number(0.001, 100_000),
+                "achieved": named(number(0.001, 2.0), choice("bandwidth", "compute")),
                 "units": named(_UNIT, _NAME),
             }
         ),
@@ -248,6 +252,13 @@ PROFILE = table(
         "limits": table({"opset_max": integer(7, 1000), "ir_max": integer(3, 1000)}),
         "container": table({"image": text()}),
         "power_modes": many(table({"name": _WORD, "watts": number(0.1, 10_000)})),
+        "price": table(
+            {
+                "usd_per_hour": number(0.0001, 100_000),
+                "region": _WORD,
+                "as_of": matching(re.compile(r"20[0-9]{2}-(?:0[1-9]|1[0-2])"), 'like "2025-06"'),
+            }
+        ),
         "gate": table(
             {
                 "max_temperature_c": number(30, 125),
