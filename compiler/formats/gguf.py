@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeward.compiler.architectures import Coverage
@@ -16,12 +17,12 @@ from edgeward.targets.profile import Engine, Profile
 from .base import Artifact, Job, Stages
 from .gguf_coverage import taken
 from .gguf_imatrix_file import read_importance
-from .gguf_mixed import check_mixed, mixed_types
+from .gguf_mixed import check_mixed, mixed_types, rate_types
 from .gguf_options import OPTIONS, choices, importance
 from .gguf_tolerances import TOLERANCES
 from .gguf_types import FORMAT, KINDS, MIXED
 from .gguf_view import extras_of
-from .gguf_vocabulary import prove_vocabulary
+from .gguf_vocabulary import VocabularyProof, prove_vocabulary
 
 __all__ = ["OPTIONS"]
 
@@ -65,20 +66,49 @@ def toolchain() -> str:
     return "gguf"
 
 
-def build(job: Job, stages: Stages) -> Artifact:
-    """Convert, prove the vocabulary, then quantise where the precision asks for it."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A float GGUF file with what is known of it before its weights are rounded.
+
+    `done` are the stages so far by their names; `rates` is what each type would cost each tensor,
+    for mixed types.
+    """
+
+    model: StageInput
+    done: dict[str, StageResult]
+    vocabulary: VocabularyProof
+    importance: StageInput | None = None
+
+    @property
+    def rates(self) -> StageResult:
+        """The stage that rated the types."""
+        return self.done["rate"]
+
+
+def prepare(job: Job, stages: Stages) -> Prepared:
+    """Convert, prove the vocabulary, and weigh what the precision's rounding goes by."""
     done = {"convert": stages.run(_convert(job))}
     converted = done["convert"].as_input(_MODEL)
     vocabulary = prove_vocabulary(job.source, converted, stages)
     done["vocabulary-reference"], done["vocabulary"] = vocabulary.results
-    model = converted
+    if KINDS[job.recipe.precision].floats:
+        return Prepared(converted, done, vocabulary)
+    importance = _importance(job, converted, done, stages)
+    if job.recipe.precision == MIXED:
+        done |= rate_types(job, converted, importance, stages)
+    return Prepared(converted, done, vocabulary, importance)
+
+
+def build(job: Job, stages: Stages) -> Artifact:
+    """Prepare, then quantise where the precision asks for it."""
+    prepared = prepare(job, stages)
+    done, model = prepared.done, prepared.model
     options: dict[str, str | int | float | bool] = {}
     if not KINDS[job.recipe.precision].floats:
-        weights = _importance(job, converted, done, stages)
-        types = list(choices(job).tensors)
+        types = [*choices(job).tensors]
         if job.recipe.precision == MIXED:
-            types += mixed_types(job, converted, weights, done, stages)
-        made = done["quantise"] = stages.run(_quantise(job, converted, weights, types))
+            types += mixed_types(job, prepared.rates.data)
+        made = done["quantise"] = stages.run(_quantise(job, model, prepared.importance, types))
         model = made.as_input(_MODEL)
         options = _options(made)
     return Artifact(
@@ -88,8 +118,8 @@ def build(job: Job, stages: Stages) -> Artifact:
         results=tuple(done.values()),
         stages=tuple(done),
         options=options,
-        metrics=vocabulary.metrics,
-        findings=vocabulary.findings,
+        metrics=prepared.vocabulary.metrics,
+        findings=prepared.vocabulary.findings,
     )
 
 

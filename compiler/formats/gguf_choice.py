@@ -48,6 +48,11 @@ def smallest(offers: Mapping[str, Sequence[Offer]]) -> int:
     return sum(min(offer.size for offer in each) for each in offers.values())
 
 
+def largest(offers: Mapping[str, Sequence[Offer]]) -> int:
+    """Return the bytes of the choice that costs least, beyond which more save nothing."""
+    return sum(hull(each)[-1].size for each in offers.values())
+
+
 def choose(offers: Mapping[str, Sequence[Offer]], most: int) -> Choice:
     """Return the cheapest choice of at most that many bytes; ValueError where none is so small."""
     if smallest(offers) > most:

@@ -57,19 +57,19 @@ def check_mixed(job: Job) -> None:
         )
 
 
-def mixed_types(
-    job: Job,
-    model: StageInput,
-    importance: StageInput | None,
-    done: dict[str, StageResult],
-    stages: Stages,
-) -> list[tuple[str, str]]:
+def rate_types(
+    job: Job, model: StageInput, importance: StageInput | None, stages: Stages
+) -> dict[str, StageResult]:
+    """Run the stages that tell what each type would cost each tensor; `rate` is the last."""
+    costs = stages.run(_costs(job))
+    return {"costs": costs, "rate": stages.run(_rate(model, costs, importance))}
+
+
+def mixed_types(job: Job, rates: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return pattern and type of every tensor that is rounded, within the size that was asked for.
 
     Raises UsageError where no choice is so small.
     """
-    done["costs"] = stages.run(_costs(job))
-    rates = done["rate"] = stages.run(_rate(model, done["costs"], importance))
     return patterns(choice_for(rates, wanted_bytes(job, rates)).types)
 
 
@@ -117,9 +117,9 @@ def _rate(model: StageInput, costs: StageResult, importance: StageInput | None) 
     )
 
 
-def choice_for(rates: StageResult, most: int) -> Choice:
+def choice_for(rates: Mapping[str, Any], most: int) -> Choice:
     """Return the best choice for a file of at most that many bytes; UsageError where none is."""
-    offers, rest = offers_of(rates.data)
+    offers, rest = offers_of(rates)
     try:
         return choose(offers, most - rest)
     except ValueError:
@@ -127,25 +127,25 @@ def choice_for(rates: StageResult, most: int) -> Choice:
         raise UsageError(
             f"No GGUF file of this model has {most / 1e6:.1f} MB",
             why=f"the smallest types that are tried make {least:.1f} MB",
-            next=f"edgeward compile … --size {least:.0f}MB",
+            next=f"edgeward compile … --precision {MIXED} --{SIZE} {least + 1:.0f}MB",
         ) from None
 
 
-def offers_of(data: Mapping[str, Any]) -> tuple[dict[str, list[Offer]], int]:
+def offers_of(rates: Mapping[str, Any]) -> tuple[dict[str, list[Offer]], int]:
     """Return what each tensor may be, and the bytes of all else in the file."""
     offers = {
         name: [Offer(kind, size, cost) for kind, size, cost in each]
-        for name, each in data["offers"].items()
+        for name, each in rates["offers"].items()
     }
-    return offers, data["rest"]
+    return offers, rates["rest"]
 
 
-def wanted_bytes(job: Job, rates: StageResult) -> int:
+def wanted_bytes(job: Job, rates: Mapping[str, Any]) -> int:
     """Return the bytes that were asked for, else those of some bits a weight."""
     given = job.options.get(SIZE)
     if given:
         return read_size(given[-1])
-    return int(float(str(rates.data["weights"])) * BITS / 8) + int(str(rates.data["rest"]))
+    return int(rates["weights"] * BITS / 8) + int(rates["rest"])
 
 
 def read_size(text: str) -> int:
