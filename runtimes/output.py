@@ -44,9 +44,14 @@ def render_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], fo
     raise ValueError(f"no output form {form!r}; one of {', '.join(FORMS)}")
 
 
+def render_json(document: object) -> str:
+    """Return one JSON document with its last newline; NaN and infinities become null."""
+    return _json(document, indent=2) + "\n"
+
+
 def print_json(document: object) -> None:
     """Write one JSON document to stdout; NaN and infinities become null."""
-    sys.stdout.write(_json(document, indent=2) + "\n")
+    sys.stdout.write(render_json(document))
     sys.stdout.flush()
 
 

@@ -16,6 +16,7 @@ from .profile import (
     Limits,
     MatchRules,
     PowerMode,
+    Price,
     Profile,
     Recipe,
     Shapes,
@@ -93,6 +94,7 @@ def build(name: str, document: Mapping[str, object]) -> Profile:
         sources={
             key: top.section("sources").need(key, str) for key in top.section("sources").names()
         },
+        price=_price(top.section("price")),
     )
     _check(profile)
     return profile
@@ -107,6 +109,13 @@ def _hardware(section: Section) -> Hardware:
         usable_memory_bytes=section.need("usable_memory", int),
         memory_bandwidth_bytes_per_s=section.need("memory_bandwidth", int),
         disk_bytes=section.get("disk", int),
+        core_memory_bytes=section.get("core_memory", int),
+        unified=section.get("unified", bool) or False,
+        watts=section.get("watts", float),
+        achieved={
+            name: section.section("achieved").need(name, float)
+            for name in section.section("achieved").names()
+        },
         units=tuple(_unit(name, units.section(name)) for name in units.names()),
     )
 
@@ -146,6 +155,16 @@ def _shapes(section: Section) -> Shapes:
     return Shapes(mode=section.get("mode", str) or "dynamic", allowed=sizes)
 
 
+def _price(section: Section) -> Price | None:
+    if not section.names():
+        return None
+    return Price(
+        usd_per_hour=section.need("usd_per_hour", float),
+        region=section.need("region", str),
+        as_of=section.need("as_of", str),
+    )
+
+
 def _power_mode(section: Section) -> PowerMode:
     return PowerMode(name=section.need("name", str), watts=section.get("watts", float))
 
@@ -176,6 +195,8 @@ def _check(profile: Profile) -> None:
     hardware, match = profile.hardware, profile.match
     if hardware.usable_memory_bytes > hardware.memory_bytes:
         raise Bad(("hardware", "usable_memory"), "is more than hardware.memory")
+    if (hardware.core_memory_bytes or 0) > hardware.memory_bytes:
+        raise Bad(("hardware", "core_memory"), "is more than hardware.memory")
     if profile.gate.max_memory_bytes > hardware.memory_bytes:
         raise Bad(("gate", "max_memory"), "is more than hardware.memory")
     if not hardware.units:

@@ -1,4 +1,4 @@
-"""The rule that every number of the hardware has its source.
+"""The rule that every number of the hardware, and every price, has its source.
 
 A source covers its key and whatever lies below it. A file that changes a number must cite it
 again: the citation that it inherits speaks of another number.
@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from .locate import Key
 from .schema import Bad
+
+_CITED = ("hardware", "price")
 
 
 def check_sources(layers: Sequence[Mapping[str, object]]) -> None:
@@ -23,7 +25,7 @@ def check_sources(layers: Sequence[Mapping[str, object]]) -> None:
     for depth, layer in enumerate(layers):
         for key, value in _leaves(layer, ()):
             every_key.update(key[:length] for length in range(1, len(key) + 1))
-            if key[0] == "hardware" and isinstance(value, int):
+            if key[0] in _CITED and _is_number(value):
                 set_in[key] = depth
         for dotted in _sources(layer):
             cited_in[tuple(dotted.split("."))] = depth
@@ -32,6 +34,10 @@ def check_sources(layers: Sequence[Mapping[str, object]]) -> None:
         cited = [cited_in.get(key[:length], -1) for length in range(1, len(key) + 1)]
         if max(cited) < depth:
             raise Bad(key, _missing(".".join(key), cited_before=max(cited) >= 0))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_dangling(cited_in: Mapping[Key, int], every_key: set[Key]) -> None:

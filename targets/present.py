@@ -106,6 +106,12 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
     yield "hardware.memory_bandwidth", format_bandwidth(hardware.memory_bandwidth_bytes_per_s)
     if hardware.disk_bytes is not None:
         yield "hardware.disk", format_size(hardware.disk_bytes)
+    if hardware.core_memory_bytes is not None:
+        yield "hardware.core_memory", format_size(hardware.core_memory_bytes)
+    yield "hardware.unified", hardware.unified or None
+    yield "hardware.watts", hardware.watts
+    for what, share in hardware.achieved.items():
+        yield f"hardware.achieved.{what}", share
     for unit in hardware.units:
         yield f"hardware.units.{unit.name}", f"{unit.kind}: {unit.title}"
         for dtype, rate in unit.rates.items():
@@ -127,6 +133,9 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
     yield "limits.ir_max", profile.limits.ir_max
     yield "container.image", profile.container_image
     yield "power_modes", tuple(mode.name for mode in profile.power_modes)
+    if profile.price is not None:
+        price = profile.price
+        yield "price.usd_per_hour", f"{price.usd_per_hour:g} ({price.region}, {price.as_of})"
     yield "gate.max_temperature_c", gate.max_temperature_c
     yield "gate.max_memory", format_size(gate.max_memory_bytes)
     yield "gate.max_latency_ms", gate.max_latency_ms

@@ -14,7 +14,7 @@ from edgeward.errors import UnsupportedError
 
 from .versions import satisfies
 
-DTYPES = ("fp32", "fp16", "bf16", "int8", "int4")
+DTYPES = ("fp32", "fp16", "bf16", "fp8", "int8", "int4", "fp4")
 UNIT_KINDS = ("cpu", "gpu", "npu")
 SHAPE_MODES = ("dynamic", "static", "enumerated")
 NOT_CONTENT = ("extends",)
@@ -32,7 +32,13 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the device is made of; `usable_memory_bytes` is what the model and engine may take."""
+    """What the device is made of; `usable_memory_bytes` is what the model and engine may take.
+
+    `achieved` are the shares of the peak `bandwidth` and of the peak rates (`compute`) that an
+    engine reaches, where they are known. A `unified` memory is the processor's and the
+    accelerator's; `core_memory_bytes` is what one of an accelerator's cores reaches, where a model
+    on one core has no more.
+    """
 
     arch: str
     cores: int
@@ -41,6 +47,15 @@ class Hardware:
     memory_bandwidth_bytes_per_s: int
     disk_bytes: int | None
     units: tuple[Unit, ...]
+    achieved: Mapping[str, float] = field(default_factory=dict, hash=False)
+    unified: bool = False
+    core_memory_bytes: int | None = None
+    watts: float | None = None
+
+    @property
+    def room_bytes(self) -> int:
+        """What a model on one core of the accelerator, or on the device, may take."""
+        return min(self.usable_memory_bytes, self.core_memory_bytes or self.usable_memory_bytes)
 
     def rate(self, dtype: str, kinds: tuple[str, ...] = UNIT_KINDS) -> int | None:
         """Return the highest rate in operations per second for a dtype, or None if unknown."""
@@ -104,6 +119,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What an hour of a rented machine costs, where and when that was so."""
+
+    usd_per_hour: float
+    region: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
 class PowerMode:
     """A power mode by the vendor's name, with its budget where it has one."""
 
@@ -161,6 +185,7 @@ class Profile:
     gate: Gate
     match: MatchRules
     sources: Mapping[str, str] = field(hash=False)
+    price: Price | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the profile as plain JSON-ready data."""

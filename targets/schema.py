@@ -21,6 +21,7 @@ Reader = Callable[[object, Key], object]
 
 MAX_ITEMS = 64
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+PRECISION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ARCHES = ("x86_64", "aarch64", "armv7l", "riscv64", "arm64")
 
@@ -198,6 +199,7 @@ def _shown(value: object) -> str:
 
 _SIZE = quantity(parse_size)
 _NAME = matching(NAME, "a name of a-z, 0-9 and hyphens")
+_PRECISION = matching(PRECISION, "a precision of a-z, 0-9, '_' and hyphens")
 _WORD = matching(WORD, "a word of letters, digits, '_', '.' and '-'")
 
 _UNIT = table(
@@ -213,8 +215,8 @@ _ENGINE = table(
         "version": constraint,
         "python": constraint,
         "providers": many(_WORD),
-        "only": named(many(_WORD), _NAME),
-        "builds": many(_NAME),
+        "only": named(many(_WORD), _PRECISION),
+        "builds": many(_PRECISION),
     }
 )
 PROFILE = table(
@@ -231,12 +233,16 @@ PROFILE = table(
                 "usable_memory": _SIZE,
                 "memory_bandwidth": quantity(parse_bandwidth),
                 "disk": _SIZE,
+                "core_memory": _SIZE,
+                "unified": flag,
+                "watts": number(0.001, 100_000),
+                "achieved": named(number(0.001, 2.0), choice("bandwidth", "compute")),
                 "units": named(_UNIT, _NAME),
             }
         ),
         "engines": many(_ENGINE),
-        "formats": named(many(_NAME), _NAME),
-        "default": table({"format": _NAME, "precision": _NAME}),
+        "formats": named(many(_PRECISION), _NAME),
+        "default": table({"format": _NAME, "precision": _PRECISION}),
         "shapes": table(
             {
                 "mode": choice(*SHAPE_MODES),
@@ -246,6 +252,13 @@ PROFILE = table(
         "limits": table({"opset_max": integer(7, 1000), "ir_max": integer(3, 1000)}),
         "container": table({"image": text()}),
         "power_modes": many(table({"name": _WORD, "watts": number(0.1, 10_000)})),
+        "price": table(
+            {
+                "usd_per_hour": number(0.0001, 100_000),
+                "region": _WORD,
+                "as_of": matching(re.compile(r"20[0-9]{2}-(?:0[1-9]|1[0-2])"), 'like "2025-06"'),
+            }
+        ),
         "gate": table(
             {
                 "max_temperature_c": number(30, 125),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from .profile import Engine, Profile
 from .units import format_bandwidth, format_rate, format_size
@@ -39,6 +40,10 @@ def _document(profile: Profile) -> dict[str, Value]:
             "usable_memory": format_size(hardware.usable_memory_bytes),
             "memory_bandwidth": format_bandwidth(hardware.memory_bandwidth_bytes_per_s),
             "disk": _size(hardware.disk_bytes),
+            "core_memory": _size(hardware.core_memory_bytes),
+            "unified": hardware.unified or None,
+            "watts": hardware.watts,
+            "achieved": dict(hardware.achieved),
             "units": {
                 unit.name: {
                     "kind": unit.kind,
@@ -58,6 +63,7 @@ def _document(profile: Profile) -> dict[str, Value]:
         "limits": {"opset_max": profile.limits.opset_max, "ir_max": profile.limits.ir_max},
         "container": {"image": profile.container_image},
         "power_modes": [{"name": mode.name, "watts": mode.watts} for mode in profile.power_modes],
+        "price": asdict(profile.price) if profile.price else {},
         "gate": {
             "max_temperature_c": gate.max_temperature_c,
             "max_memory": format_size(gate.max_memory_bytes),

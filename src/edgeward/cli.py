@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeward.compiler.cli.compile:compile_command",
         "Compile a model for one or more targets.",
     ),
+    "plan": ("edgeward.targets.cli_plan:plan_command", "Predict memory and speed on a device."),
     "verify": (
         "edgeward.runtimes.cli:verify_command",
         "Run a bundle's proof again on this machine.",

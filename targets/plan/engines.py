@@ -1,0 +1,77 @@
+"""What an engine takes beside the model, and what it makes of the hardware's peak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCost:
+    """An engine's own memory and habits.
+
+    `resident` is what a process with the engine loaded takes without a model, on the CPU and `gpu`
+    more on a GPU (context, kernels). It reads a prompt in pieces of `chunk` tokens;
+    `keeps_scores` says whether attention's scores stand whole in memory, `every_logit` whether
+    logits come for each token of a piece. `copies` is how many times the weights stand in memory.
+    A layer costs `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the
+    engine cannot run one.
+    """
+
+    formats: tuple[str, ...]
+    resident: int
+    gpu: int = 0
+    chunk: int = 512
+    keeps_scores: bool = False
+    every_logit: bool = False
+    copies: float = 1.0
+    layer_s: Mapping[str, float] | None = None
+    unable: Mapping[str, str] | None = None
+
+
+# estimate: launch and bookkeeping of the ten or so kernels of a layer
+_LAUNCHES = {"cpu": 10e-6, "gpu": 60e-6, "npu": 60e-6}
+_TEXT = ("decoder", "encoder-decoder", "encoder")
+_CNN_ONLY = "decoders need dynamic state; int8 graphs of fixed shape only"
+_LLAMA = EngineCost(("gguf",), 60 * MIB, 300 * MIB, chunk=512, every_logit=True, layer_s=_LAUNCHES)
+ENGINES: Mapping[str, EngineCost] = {
+    "onnxruntime": EngineCost(
+        ("onnx",), 80 * MIB, 400 * MIB, chunk=256, keeps_scores=True, layer_s=_LAUNCHES
+    ),
+    "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),
+    "litert": EngineCost(("tflite",), 20 * MIB, 150 * MIB, layer_s=_LAUNCHES),
+    "edgetpu": EngineCost(
+        ("tflite",), 20 * MIB, layer_s=_LAUNCHES, unable=dict.fromkeys(_TEXT, _CNN_ONLY)
+    ),
+    "tflite-micro": EngineCost(
+        ("tflite",), 64 * 1024, layer_s=_LAUNCHES, unable=dict.fromkeys(_TEXT[:2], _CNN_ONLY)
+    ),
+    "neuron": EngineCost(("neuron",), 800 * MIB, layer_s=_LAUNCHES),
+    "tensorrt": EngineCost(("onnx",), 100 * MIB, 500 * MIB, layer_s=_LAUNCHES),
+    "llama": _LLAMA,
+    "llama-cpp": _LLAMA,
+    "vllm": EngineCost(("compressed",), 1024 * MIB, 1024 * MIB, chunk=2048, layer_s=_LAUNCHES),
+    "sglang": EngineCost(("compressed",), 1024 * MIB, 1024 * MIB, chunk=2048, layer_s=_LAUNCHES),
+    "tensorrt-llm": EngineCost(
+        ("compressed",), 1024 * MIB, 1024 * MIB, chunk=2048, layer_s=_LAUNCHES
+    ),
+    "transformers": EngineCost(
+        ("compressed",), 600 * MIB, 500 * MIB, chunk=1 << 20, keeps_scores=True, layer_s=_LAUNCHES
+    ),
+}
+OTHER = EngineCost((), 100 * MIB, 400 * MIB, layer_s=_LAUNCHES)
+# estimate: what well-made kernels reach of the published peak. Bandwidth: STREAM reaches 70 to
+# 85 % on CPUs and GPUs; products: half of a CPU's or GPU's peak at a prompt's sizes, a third of an
+# NPU's. `edgeward targets calibrate` measures a machine's own.
+ACHIEVED: Mapping[str, tuple[float, float]] = {
+    "cpu": (0.7, 0.5),
+    "gpu": (0.7, 0.5),
+    "npu": (0.7, 0.35),
+}
+
+
+def cost_of(engine: str) -> EngineCost:
+    """Return what is known of an engine, figures of no particular one where it is unknown."""
+    return ENGINES.get(engine, OTHER)

@@ -1,0 +1,112 @@
+"""What the planner knows of a model: its tensors and the shape of what it caches.
+
+Pure data, from headers and configuration alone: no weight is ever read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+TOWERS = ("decoder", "encoder", "vision", "audio")
+KINDS = ("embedding", "attention", "mlp", "experts", "head", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A weight, or `copies` alike ones: its name as published, its shape (rows first).
+
+    `bits` is what a number takes in the file that it was read from, 0 where there is no file.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    copies: int = 1
+    bits: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many parameters it holds."""
+        return prod(self.shape) * self.copies
+
+    @property
+    def columns(self) -> int:
+        """The length of a row, along which blocks are quantised."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def is_matrix(self) -> bool:
+        """Say whether it multiplies something: norms and biases do not and stay as they are."""
+        return len(self.shape) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLayer:
+    """What a layer keeps of the past: numbers a token, at most `window` tokens, a fixed state.
+
+    `width` counts keys and values together: 2 x kv heads x head size, or a latent's rank and its
+    rotary part (DeepSeek-V2, arXiv:2405.04434). `state` counts what linear attention and
+    convolutions keep whatever the length.
+    """
+
+    width: int
+    window: int | None = None
+    state: int = 0
+
+    def numbers(self, context: int) -> int:
+        """Return how many numbers a sequence of `context` tokens keeps."""
+        kept = context if self.window is None else min(context, self.window)
+        return self.width * kept + self.state
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A model: tensors, cache, the sizes that its activations follow.
+
+    `kind` is `decoder`, `encoder`, `encoder-decoder` or `vision`. `cross_width` counts the numbers
+    that the decoder keeps of each of `encoder_tokens`, all layers together. `counted` says where
+    the parameters come from: `headers` of safetensors files, `gguf`, or `config`.
+    """
+
+    name: str
+    model_type: str
+    kind: str
+    counted: str
+    tensors: tuple[Tensor, ...]
+    cache: tuple[CacheLayer, ...]
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    max_context: int
+    experts: int = 0
+    active_experts: int = 0
+    encoder_tokens: int = 0
+    encoder_layers: int = 0
+    encoder_hidden: int = 0
+    cross_width: int = 0
+    tied: bool = False
+    attention: str = ""
+    bytes_read: int = 0
+    parts: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters there are, each shared one once."""
+        return sum(tensor.count for tensor in self.tensors)
+
+    @property
+    def active_parameters(self) -> int:
+        """How many take part in a token: of the experts those that it is routed to."""
+        if not self.experts:
+            return self.parameters
+        routed = self.parts.get("experts", 0)
+        return self.parameters - routed + routed * self.active_experts // self.experts
+
+    @property
+    def writes_text(self) -> bool:
+        """Say whether it writes token by token."""
+        return self.kind in ("decoder", "encoder-decoder")

@@ -1,0 +1,153 @@
+"""Which architecture has which tensors: a row each, from the configuration's `model_type`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from . import layout_encoder, layout_pair
+from .config import Config
+from .facts import Tensor
+from .layout_decoder import Style, decoder
+
+Layout = Callable[[Config], Iterator[Tensor]]
+
+_PLAIN = Style(qkv_bias=False, out_bias=False, mlp_bias=False)
+_FOUR_NORMS = Style(mlp_bias=False, norms=4, tied=True)
+STYLES: Mapping[str, Style] = {
+    "llama": Style(),
+    "smollm3": Style(tied=True),
+    "mistral": _PLAIN,
+    "ministral": _PLAIN,
+    "mixtral": _PLAIN,
+    "granite": Style(),
+    "qwen2": Style(qkv_bias=True, out_bias=False, mlp_bias=False),
+    "qwen2_moe": Style(qkv_bias=True, out_bias=False, mlp_bias=False),
+    "qwen3": Style(mlp_bias=False, qk_norm="head"),
+    "qwen3_moe": Style(mlp_bias=False, qk_norm="head"),
+    "gemma": Style(mlp_bias=False, tied=True),
+    "gemma2": _FOUR_NORMS,
+    "gemma3_text": Style(mlp_bias=False, norms=4, tied=True, qk_norm="head"),
+    "phi": Style(
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        head_bias=True,
+        norms=1,
+        norm_bias=True,
+        gated=False,
+    ),
+    "phi3": Style(qkv_bias=False, out_bias=False, mlp_bias=False, fused=True),
+    "olmo": Style(norms=0, final_norm=False),
+    "olmo2": Style(mlp_bias=False, qk_norm="full"),
+    "stablelm": Style(qkv_bias="use_qkv_bias", out_bias=False, mlp_bias=False, norm_bias=True),
+    "starcoder2": Style(
+        qkv_bias="use_bias",
+        out_bias="use_bias",
+        mlp_bias="use_bias",
+        norm_bias=True,
+        gated=False,
+        tied=True,
+    ),
+    "falcon": Style(
+        qkv_bias="bias",
+        out_bias="bias",
+        mlp_bias="bias",
+        norms=1,
+        norm_bias=True,
+        gated=False,
+        fused=True,
+        tied=True,
+    ),
+    "gpt2": Style(
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        norm_bias=True,
+        gated=False,
+        fused=True,
+        tied=True,
+        positions=0,
+    ),
+    "gpt_neox": Style(
+        qkv_bias=True, out_bias=True, mlp_bias=True, norm_bias=True, gated=False, fused=True
+    ),
+    "opt": Style(
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        norm_bias=True,
+        gated=False,
+        tied=True,
+        positions=2,
+    ),
+    "gpt_oss": Style(mlp_bias=False, sinks=True),
+    "deepseek_v2": _PLAIN,
+    "deepseek_v3": _PLAIN,
+}
+OTHERS: Mapping[str, Layout] = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "distilbert", "mpnet"), layout_encoder.bert),
+    **dict.fromkeys(("vit", "deit", "dinov2"), layout_encoder.vit),
+    "clip": layout_encoder.clip,
+    "whisper": layout_pair.whisper,
+    **dict.fromkeys(("bart", "marian"), layout_pair.bart),
+    **dict.fromkeys(("t5", "mt5"), layout_pair.t5),
+}
+# Gemma 3's configuration leaves out what its class has as defaults.
+_DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "gemma3_text": {
+        "head_dim": 256,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 262_208,
+        "sliding_window": 4096,
+        "max_position_embeddings": 131_072,
+    }
+}
+VISION_KINDS = frozenset({"vit", "deit", "dinov2", "swin", "convnext", "resnet", "siglip"})
+ENCODERS = frozenset(
+    {"bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "albert", "electra", "deberta"}
+    | {"deberta-v2", "modernbert", "nomic_bert", "clip", "camembert", "wav2vec2", "hubert"}
+)
+PAIRS = frozenset({"whisper", "bart", "mbart", "marian", "t5", "mt5", "pegasus", "m2m_100"})
+
+
+def kind_of_model(model_type: str) -> str:
+    """Return `encoder`, `vision`, `encoder-decoder`, or `decoder` for any other type."""
+    if model_type in VISION_KINDS:
+        return "vision"
+    if model_type in ENCODERS:
+        return "encoder"
+    return "encoder-decoder" if model_type in PAIRS else "decoder"
+
+
+def tensors_of(config: Config) -> tuple[Tensor, ...] | None:
+    """Return the model's tensors from its configuration alone, None where no rule knows them."""
+    kind = config.text("model_type")
+    if kind in STYLES:
+        return tuple(decoder(config, STYLES[kind]))
+    if kind in OTHERS:
+        return tuple(OTHERS[kind](config))
+    if kind == "gemma3" and config.has("text_config"):
+        return tuple(_gemma3(config, text_of(config)))
+    return None
+
+
+def text_of(config: Config) -> Config:
+    """Return the section that tells the text model's sizes, the whole where there is no other."""
+    text = config.section("text_config", "llm_config", "language_config")
+    if text is None:
+        return config
+    model_type = text.text("model_type")
+    return Config({**_DEFAULTS.get(model_type, {}), **text.items()}, text.where)
+
+
+def _gemma3(config: Config, text: Config) -> Iterator[Tensor]:
+    """Gemma 3 with pictures: SigLIP's tower and a projection beside the text model."""
+    yield from decoder(text, STYLES["gemma3_text"], "language_model.")
+    vision = config.section("vision_config")
+    if vision is None:
+        return
+    yield from layout_encoder.siglip_vision(vision, "vision_tower.vision_model")
+    width, hidden = vision.count("hidden_size"), text.count("hidden_size")
+    yield Tensor("multi_modal_projector.mm_input_projection_weight", (width, hidden))
+    yield Tensor("multi_modal_projector.mm_soft_emb_norm.weight", (width,))

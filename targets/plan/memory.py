@@ -1,0 +1,132 @@
+"""Memory by part: weights, cache, activations, logits, engine; and training beside inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .engines import EngineCost
+from .facts import ModelFacts
+from .precision import Weights
+from .roles import kind_of
+
+ADAM_BYTES = 16
+LORA_RANK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes by part while the model serves."""
+
+    weights: int
+    cache: int
+    activations: int
+    logits: int
+    engine: int
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.weights + self.cache + self.activations + self.logits + self.engine
+
+    def parts(self) -> dict[str, int]:
+        """Return the parts by name, the largest things first as people ask for them."""
+        names = ("weights", "cache", "activations", "logits", "engine")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Bytes that training takes.
+
+    `full` is mixed or single precision with Adam, `lora` adapters of rank 16 on a frozen bf16 model
+    and `qlora` on a frozen 4-bit one, each with the activations of one batch.
+    """
+
+    full: int
+    lora: int
+    qlora: int
+    activations: int
+    adapter_parameters: int
+
+
+def cache_bytes(facts: ModelFacts, context: int, sequences: int, bits: float) -> int:
+    """Return the bytes that `sequences` of `context` tokens keep, with what an encoder gave."""
+    own = sum(layer.numbers(context) for layer in facts.cache)
+    crossed = facts.cross_width * (facts.encoder_tokens or context)
+    return int((own + crossed) * sequences * bits / 8)
+
+
+def memory_of(
+    facts: ModelFacts,
+    weights: Weights,
+    engine: EngineCost,
+    *,
+    context: int,
+    batch: int,
+    sequences: int,
+    unit: str,
+    cache_bits: float,
+) -> Memory:
+    """Return what serving takes: `batch` prompts read at once, `sequences` kept."""
+    tokens = min(context, engine.chunk) if facts.writes_text else context
+    wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
+    return Memory(
+        weights=int(weights.stored * engine.copies),
+        cache=cache_bytes(facts, context, sequences, cache_bits),
+        activations=_activations(facts, engine, tokens, context, batch, wide),
+        logits=_logits(facts, engine, tokens, max(batch, sequences)),
+        engine=engine.resident + (engine.gpu if unit == "gpu" else 0),
+    )
+
+
+def _activations(
+    facts: ModelFacts, engine: EngineCost, tokens: int, context: int, batch: int, wide: int
+) -> int:
+    """The tensors that live at once in the widest layer: states, projections, feed-forward."""
+    chosen = max(1, facts.active_experts)
+    row = 6 * facts.hidden + 2 * facts.intermediate * chosen
+    scores = facts.heads * tokens * context if engine.keeps_scores else 0
+    return batch * (tokens * row + scores + _encoder_numbers(facts, engine)) * wide
+
+
+def _encoder_numbers(facts: ModelFacts, engine: EngineCost) -> int:
+    if facts.kind != "encoder-decoder":
+        return 0
+    tokens = facts.encoder_tokens
+    scores = facts.heads * tokens * tokens if engine.keeps_scores else 0
+    return tokens * (6 * facts.encoder_hidden + 2 * facts.intermediate) + scores
+
+
+def _logits(facts: ModelFacts, engine: EngineCost, tokens: int, sequences: int) -> int:
+    if not facts.writes_text:
+        return 0
+    rows = max(tokens, sequences) if engine.every_logit else sequences
+    return 4 * facts.vocabulary * rows
+
+
+def training_of(facts: ModelFacts, *, context: int, batch: int) -> Training:
+    """Return what training takes: weights, gradients and Adam's two moments, 16 bytes each.
+
+    Source of the activations: Korthikanti and others, arXiv:2205.05198, equation 6 (34 bytes a
+    token, layer and hidden number, attention's scores computed anew), and the loss over the logits.
+    """
+    tokens = context * batch
+    layers = facts.layers + (facts.encoder_layers if facts.kind == "encoder-decoder" else 0)
+    activations = tokens * (34 * facts.hidden * layers + 8 * facts.vocabulary)
+    adapters = _adapters(facts)
+    return Training(
+        full=facts.parameters * ADAM_BYTES + activations,
+        lora=facts.parameters * 2 + adapters * ADAM_BYTES + activations,
+        qlora=facts.parameters * 9 // 16 + adapters * ADAM_BYTES + activations,
+        activations=activations,
+        adapter_parameters=adapters,
+    )
+
+
+def _adapters(facts: ModelFacts) -> int:
+    """Parameters of rank-16 adapters on every attention and feed-forward matrix, not on experts."""
+    return sum(
+        LORA_RANK * (tensor.count // tensor.columns + tensor.columns)
+        for tensor in facts.tensors
+        if tensor.is_matrix and kind_of(tensor.name) in ("attention", "mlp")
+    )

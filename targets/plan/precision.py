@@ -1,0 +1,152 @@
+"""How many bytes a model's weights take in each format and precision, and what they multiply as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from edgeward.errors import UnsupportedError
+
+from .facts import ModelFacts, Tensor
+from .gguf_mix import MIXES, file_types, size_of
+from .roles import kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How a precision stores: bits of a weight in a matrix, of a scale and of all that stays.
+
+    A scale is shared by `block` columns, by a whole row where that is 0. Embeddings and the head
+    stay in `rest` bits unless `tables`. Both bytes and time follow `multiplies`, the rate that the
+    products run at, and `cache`, the bits of a cached number.
+    """
+
+    bits: int
+    multiplies: str
+    cache: int
+    rest: int = 32
+    scale: int = 0
+    block: int = 0
+    tables: bool = True
+
+
+_INT8_ROWS = Storage(8, "int8", 32, scale=32)
+_INT8_BLOCKS = Storage(8, "int8", 32, scale=32, block=32)
+_INT4_BLOCKS = Storage(4, "int8", 32, scale=32, block=32)
+_W8 = Storage(8, "int8", 16, rest=16, scale=16, tables=False)
+_W4 = Storage(4, "fp16", 16, rest=16, scale=16, block=128, tables=False)
+_FP4 = Storage(4, "fp16", 16, rest=16, scale=8, block=16, tables=False)
+STORAGE: Mapping[tuple[str, str], Storage] = {
+    ("onnx", "fp32"): Storage(32, "fp32", 32),
+    ("onnx", "fp16"): Storage(16, "fp16", 16, rest=16),
+    ("onnx", "bf16"): Storage(16, "bf16", 16, rest=16),
+    ("onnx", "int8-dynamic"): _INT8_ROWS,
+    ("onnx", "int8-static"): _INT8_ROWS,
+    # Some layers stay in float32, which ones the compile decides: the bound from below.
+    ("onnx", "int8-mixed"): _INT8_ROWS,
+    ("onnx", "int8-weights"): _INT8_BLOCKS,
+    ("onnx", "int4-weights"): _INT4_BLOCKS,
+    # A third of the layers in 8 bits, as the compile's search raises them by sensitivity.
+    ("onnx", "int4-mixed"): _INT4_BLOCKS,
+    # Formats that edgeward does not make yet, as their own converters store them.
+    ("coreml", "fp16"): Storage(16, "fp16", 16, rest=16),
+    ("coreml", "int8"): Storage(8, "fp16", 16, rest=16, scale=16),
+    ("coreml", "int4"): Storage(4, "fp16", 16, rest=16, scale=16, block=32),
+    ("tflite", "fp32"): Storage(32, "fp32", 32),
+    ("tflite", "fp16"): Storage(16, "fp32", 32, rest=16),
+    ("tflite", "int8"): Storage(8, "int8", 8, scale=32),
+    ("neuron", "bf16"): Storage(16, "bf16", 16, rest=16),
+    ("neuron", "fp8"): Storage(8, "fp8", 16, rest=16, scale=32, tables=False),
+    ("compressed", "fp8-dynamic"): Storage(8, "fp8", 16, rest=16, scale=16, tables=False),
+    ("compressed", "fp8-static"): Storage(8, "fp8", 16, rest=16, tables=False),
+    ("compressed", "w8a8"): _W8,
+    ("compressed", "w4a16-gptq"): _W4,
+    ("compressed", "w4a16-awq"): _W4,
+    ("compressed", "w4a16-rtn"): _W4,
+    ("compressed", "nvfp4"): Storage(4, "fp4", 16, rest=16, scale=8, block=16, tables=False),
+    ("compressed", "nvfp4a16"): _FP4,
+    ("compressed", "mxfp4"): Storage(4, "fp4", 16, rest=16, scale=8, block=32, tables=False),
+}
+# The precision of a file that is what will run: each tensor as it lies there.
+STORED = "stored"
+CACHE_BITS: Mapping[str, float] = {
+    "fp32": 32,
+    "fp16": 16,
+    "bf16": 16,
+    "fp8": 8,
+    "q8_0": 8.5,
+    "q5_1": 6,
+    "q5_0": 5.5,
+    "q4_1": 5,
+    "q4_0": 4.5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the weights take in bytes: all of them, and what a token reads of them.
+
+    `read` counts every expert; `routed` is the experts' part of it. An embedding that is no head
+    is looked up, a row a token, and not read.
+    """
+
+    stored: int
+    read: int
+    routed: int
+    multiplies: str
+    cache_bits: float
+
+
+@lru_cache(maxsize=1024)
+def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
+    """Return the bytes of a model's weights; UnsupportedError for a precision nobody knows."""
+    sizes = sizes_of(facts, format_name, precision)
+    stored = sum(size for _, size in sizes)
+    idle = sum(size for tensor, size in sizes if is_looked_up(facts, tensor))
+    routed = sum(size for tensor, size in sizes if kind_of(tensor.name) == "experts")
+    multiplies, cache_bits = arithmetic(format_name, precision)
+    return Weights(stored, stored - idle, routed, multiplies, cache_bits)
+
+
+def sizes_of(facts: ModelFacts, format_name: str, precision: str) -> list[tuple[Tensor, int]]:
+    """Return each tensor with its bytes in a format and precision."""
+    if format_name == "gguf" and precision in MIXES:
+        return [(tensor, size_of(tensor, name)) for tensor, name in file_types(facts, precision)]
+    if precision == STORED:
+        return [(tensor, -(-int(tensor.count * tensor.bits) // 8)) for tensor in facts.tensors]
+    storage = STORAGE.get((format_name, precision))
+    if storage is None:
+        known = [*(f"{f} {p}" for f, p in STORAGE), *(f"gguf {name}" for name in MIXES)]
+        raise UnsupportedError(
+            f"the planner knows no size for {format_name} {precision}",
+            why=f"known: {', '.join(known)}",
+        )
+    return [(tensor, _bytes(tensor, storage)) for tensor in facts.tensors]
+
+
+def arithmetic(format_name: str, precision: str) -> tuple[str, float]:
+    """Return the rate that products run at, and the bits of a cached number."""
+    if format_name == "gguf":
+        float_types = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+        return float_types.get(precision, "int8"), CACHE_BITS["fp16"]
+    storage = STORAGE[format_name, precision]
+    return storage.multiplies, storage.cache
+
+
+def is_looked_up(facts: ModelFacts, tensor: Tensor) -> bool:
+    """Say whether a tensor is a table that gives rows: an embedding that is not the head too."""
+    if kind_of(tensor.name) != "embedding" or not tensor.is_matrix:
+        return False
+    is_words = facts.vocabulary > 0 and facts.vocabulary == tensor.shape[0]
+    return not (is_words and facts.tied and facts.writes_text)
+
+
+def _bytes(tensor: Tensor, storage: Storage) -> int:
+    is_table = kind_of(tensor.name) in ("embedding", "head")
+    if not tensor.is_matrix or (is_table and not storage.tables):
+        return -(-tensor.count * storage.rest // 8)
+    bits = tensor.count * storage.bits
+    rows = tensor.count // max(1, tensor.columns)
+    scales = rows * -(-tensor.columns // storage.block) if storage.block else rows
+    return -(-(bits + scales * storage.scale) // 8)

@@ -1,0 +1,31 @@
+"""Which compute unit of a target an engine runs on."""
+
+from __future__ import annotations
+
+from edgeward.targets.profile import Engine, Profile
+
+_BY_PROVIDER = {
+    "CPUExecutionProvider": "cpu",
+    "CUDAExecutionProvider": "gpu",
+    "TensorrtExecutionProvider": "gpu",
+    "DmlExecutionProvider": "gpu",
+    "ROCMExecutionProvider": "gpu",
+    "WebGpuExecutionProvider": "gpu",
+    "QNNExecutionProvider": "npu",
+    "VitisAIExecutionProvider": "npu",
+    "CoreMLExecutionProvider": "npu",
+}
+_CPU_ONLY = frozenset({"transformers"})
+
+
+def unit_of(profile: Profile, engine: Engine, precision: str) -> str:
+    """Return `cpu`, `gpu` or `npu`: what the first provider stands for, else the fastest there."""
+    kinds = {unit.kind for unit in profile.hardware.units}
+    providers = engine.providers_for(precision)
+    if providers:
+        kind = _BY_PROVIDER.get(providers[0], "cpu")
+        return kind if kind in kinds else "cpu"
+    if engine.name in _CPU_ONLY:
+        return "cpu"
+    order = ("gpu", "npu", "cpu") if engine.name != "neuron" else ("npu", "gpu", "cpu")
+    return next((kind for kind in order if kind in kinds), "cpu")
