@@ -21,7 +21,18 @@ from .recipe import RECIPES
 from .stages import StageResult
 from .texts import ProofTexts
 
-_TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
+_TOOLS = (
+    "torch",
+    "transformers",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "tokenizers",
+    "llmcompressor",
+    "compressed-tensors",
+    "nvidia-modelopt",
+)
 
 _MADE_OF = ("name", "source", "target", "recipe", "stages", "search")
 
@@ -246,6 +257,7 @@ def _pending(proved: Proved) -> list[str]:
     profile, pending = proved.job.profile, []
     if profile.hardware.arch != platform.machine():
         pending.append(f"{profile.hardware.arch}: proved on {platform.machine()}")
+    pending += proved.artifact.pending
     providers = str(proved.options.get("providers", "")).split(",")
     pending += [f"{name}: not run here" for name in providers if name and name[:3] != "CPU"]
     if proved.options.get("engine") == "tensorrt":

@@ -34,6 +34,15 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         Recipe("onnx", "int8-weights", "block-32"),
         Recipe("onnx", "int4-weights", "block-32"),
         Recipe("onnx", "int4-mixed", "block-32", unless="int4-weights"),
+        Recipe("compressed", "fp8-dynamic", "per-channel"),
+        Recipe("compressed", "fp8-static", "per-tensor"),
+        Recipe("compressed", "w8a8", "per-channel"),
+        Recipe("compressed", "w4a16-gptq", "group"),
+        Recipe("compressed", "w4a16-awq", "group"),
+        Recipe("compressed", "w4a16-rtn", "group"),
+        Recipe("compressed", "nvfp4", "group-16"),
+        Recipe("compressed", "nvfp4a16", "group-16"),
+        Recipe("compressed", "mxfp4", "group-32"),
     )
 }
 

@@ -14,7 +14,7 @@ from edgeward.errors import UnsupportedError
 
 from .versions import satisfies
 
-DTYPES = ("fp32", "fp16", "bf16", "int8", "int4")
+DTYPES = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4", "int4")
 UNIT_KINDS = ("cpu", "gpu", "npu")
 SHAPE_MODES = ("dynamic", "static", "enumerated")
 NOT_CONTENT = ("extends",)

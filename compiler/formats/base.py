@@ -49,7 +49,8 @@ class Artifact:
     Where shapes are fixed, `shapes` is what the manifest says of them, paths as the stage left
     them; `buckets` gives each of those its place in the bundle.
     `files` are what else lies in the bundle, by its place there; `metrics` is what the format's own
-    stages measured of it against the original.
+    stages measured of it against the original. `engine_module` is what opens it in a stage where
+    the engine is none of the runtimes' own; `pending` is what only the device can show.
     """
 
     model: StageInput
@@ -63,6 +64,8 @@ class Artifact:
     buckets: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    engine_module: str | None = None
+    pending: tuple[str, ...] = ()
 
     @property
     def calibration_sha256(self) -> str | None:

@@ -10,7 +10,10 @@ from edgeward.errors import UsageError
 
 from .base import Format
 
-FORMATS = {"onnx": "edgeward.compiler.formats.onnx"}
+FORMATS = {
+    "onnx": "edgeward.compiler.formats.onnx",
+    "compressed": "edgeward.compiler.formats.compressed",
+}
 GROUP = "edgeward.formats"
 
 

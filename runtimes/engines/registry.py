@@ -14,7 +14,7 @@ ENGINES = {
     "onnxruntime": "edgeward.runtimes.engines.onnxruntime",
     "tensorrt": "edgeward.runtimes.engines.tensorrt",
 }
-ENGINE_OF_FORMAT = {"onnx": "onnxruntime"}
+ENGINE_OF_FORMAT = {"compressed": "transformers", "onnx": "onnxruntime"}
 GROUP = "edgeward.engines"
 
 
