@@ -235,7 +235,7 @@ def _proof(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
     metrics = proved.metrics
     bounded = {check.metric for check in proved.checks}
     return {
-        "verified": "engine",
+        "verified": proved.artifact.verified,
         "engine": proved.verify.data["engine"],
         "checks": [check.model_dump(mode="json") for check in proved.checks],
         "informative": {k: v for k, v in metrics.items() if k not in bounded},

@@ -50,7 +50,8 @@ class Artifact:
     them; `buckets` gives each of those its place in the bundle.
     `files` are what else lies in the bundle, by its place there; `metrics` is what the format's own
     stages measured of it against the original. `engine_module` is what opens it in a stage where
-    the engine is none of the runtimes' own; `pending` is what only the device can show.
+    the engine is none of the runtimes' own; `pending` is what only the device can show; `verified`
+    is what the manifest says of what ran it.
     """
 
     model: StageInput
@@ -66,6 +67,7 @@ class Artifact:
     metrics: Mapping[str, float] = field(default_factory=dict)
     engine_module: str | None = None
     pending: tuple[str, ...] = ()
+    verified: str = "engine"
 
     @property
     def calibration_sha256(self) -> str | None:

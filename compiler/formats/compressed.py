@@ -125,6 +125,7 @@ def build(job: Job, stages: Stages) -> Artifact:
         files={name: Path(assets / name) for name in more},
         engine_module=_ENGINE_MODULE,
         pending=_pending(job),
+        verified="reference-evaluator",
     )
 
 

@@ -65,7 +65,8 @@ def _before(model: Any, scheme: Scheme) -> list[Any]:
 
     architecture = type(model).__name__
     if scheme.method == "awq":
-        if architecture not in AWQ_MAPPING_REGISTRY:
+        # Bloom is balanced through an activation that has no weight: llm-compressor fails on it.
+        if architecture not in AWQ_MAPPING_REGISTRY or architecture == "BloomForCausalLM":
             raise UnsupportedError(
                 f"AWQ knows no layers to balance in {architecture}",
                 why=f"llm-compressor knows those of: {', '.join(sorted(AWQ_MAPPING_REGISTRY))}",
