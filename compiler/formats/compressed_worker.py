@@ -30,7 +30,7 @@ def compress(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     context.progress(None, "loading")
     model, kept = load_stored(folder)
     group = group_of(model, kept, scheme, params.get("group_size"))
-    recipe = _recipe(model, kept, scheme, group)
+    recipe = recipe_of(model, kept, scheme, group)
     samples = token_samples(folder, load_tokenizer(folder), params["texts"], params["tokens"])
 
     def say(number: int, count: int, what: str) -> None:
@@ -45,7 +45,7 @@ def compress(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     return report(context.out / "assets", params, group, with_texts)
 
 
-def _recipe(model: Any, kept: Sequence[str], scheme: Scheme, group: int | None) -> list[Any]:
+def recipe_of(model: Any, kept: Sequence[str], scheme: Scheme, group: int | None) -> list[Any]:
     """Return llm-compressor's modifiers in the order of its own examples."""
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
