@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from typing import Any
 from edgeward.compiler.reference_model import load_tokenizer
 from edgeward.errors import StageError
 
-from .onnx_assets import copy_assets
-
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_TOKENIZER = "tokenizer.json"
 MODELOPT_CONFIG = "hf_quant_config.json"
 _SCALES = (".weight_scale", ".weight_scale_2")
 _AXES = ["batch", "sequence"]
@@ -35,9 +35,15 @@ def stored_dtype(folder: Path) -> Any:
 
 
 def write_checkpoint(folder: Path, saved: Path, assets: Path, files: Sequence[str]) -> None:
-    """Put together what was saved of the weights and the original's own files."""
-    assets.mkdir(parents=True, exist_ok=True)
-    copy_assets(folder, assets, files, load_tokenizer(folder))
+    """Put together what was saved of the weights and the original's own files, as they are.
+
+    Engines read the tokenizer as they read the original's; the proof holds ours to its token ids.
+    """
+    for name in files:
+        (assets / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, assets / name)
+    if not (assets / _TOKENIZER).is_file():
+        load_tokenizer(folder).backend_tokenizer.save(str(assets / _TOKENIZER))
     written = json.loads((saved / CONFIG).read_text("utf-8"))
     config = json.loads((folder / CONFIG).read_text("utf-8"))
     config["quantization_config"] = written["quantization_config"]
