@@ -5,7 +5,8 @@ usage: python benchmarks/llm/compressed.py MODEL [PRECISION...]
 For each precision both run in turn, each in a process of its own in the `compressed` toolchain, one
 thread, imports left out. Size, KL, top-1 and perplexity are of the checkpoint as it is loaded
 again, against the float32 original on texts that neither was calibrated on; time (processor
-seconds, so that neighbours do not count) and peak memory are of making it. The last column is ours over plain.
+seconds, so that neighbours do not count) and peak memory are of making it. The last column is ours
+over plain.
 """
 
 from __future__ import annotations
