@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from documents import ROOT
+from proved_job import PERFECT
 
 from edgeward.compiler.architectures import DECODERS
 from edgeward.compiler.formats import compressed
@@ -15,6 +16,8 @@ from edgeward.compiler.formats.base import Job
 from edgeward.compiler.formats.compressed_schemes import ENGINE_PRECISIONS, SCHEMES
 from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.source import Source
+from edgeward.compiler.tasks import TASKS
+from edgeward.compiler.tolerances import tolerances_for
 from edgeward.errors import EngineError, UnsupportedError, UsageError
 from edgeward.runtimes.engines.base import EngineOptions
 from edgeward.runtimes.engines.registry import ENGINE_OF_FORMAT
@@ -136,3 +139,12 @@ def test_without_its_packages_the_engine_says_what_to_install(tmp_path: Path) ->
         open_model(tmp_path / "model.safetensors", EngineOptions())
     assert caught.value.exit_code == 5
     assert "pip install torch" in str(caught.value.next)
+
+
+@pytest.mark.parametrize("precision", sorted(SCHEMES))
+def test_a_proof_measures_everything_that_is_bounded(precision: str) -> None:
+    limits = tolerances_for(precision, TASKS["text-generation"], compressed.tolerances())
+    bounds = (*limits.golden, *limits.compile_only)
+    assert {bound.metric for bound in bounds} <= set(PERFECT)
+    assert all(bound.check(PERFECT[bound.metric]).passed for bound in bounds)
+    assert {"kl_mean", "token_ids_equal"} <= {bound.metric for bound in limits.golden}
