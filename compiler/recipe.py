@@ -54,6 +54,15 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         Recipe("gguf", "iq2_s", "block-256"),
         Recipe("gguf", "iq2_xs", "block-256"),
         Recipe("gguf", "iq2_xxs", "block-256"),
+        Recipe("compressed", "fp8-dynamic", "per-channel"),
+        Recipe("compressed", "fp8-static", "per-tensor"),
+        Recipe("compressed", "w8a8", "per-channel"),
+        Recipe("compressed", "w4a16-gptq", "group"),
+        Recipe("compressed", "w4a16-awq", "group"),
+        Recipe("compressed", "w4a16-rtn", "group"),
+        Recipe("compressed", "nvfp4", "group-16"),
+        Recipe("compressed", "nvfp4a16", "group-16"),
+        Recipe("compressed", "mxfp4", "group-32"),
     )
 }
 

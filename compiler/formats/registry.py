@@ -13,6 +13,7 @@ from .base import Format
 FORMATS = {
     "onnx": "edgeward.compiler.formats.onnx",
     "gguf": "edgeward.compiler.formats.gguf",
+    "compressed": "edgeward.compiler.formats.compressed",
 }
 GROUP = "edgeward.formats"
 

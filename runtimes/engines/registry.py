@@ -15,7 +15,7 @@ ENGINES = {
     "onnxruntime": "edgeward.runtimes.engines.onnxruntime",
     "tensorrt": "edgeward.runtimes.engines.tensorrt",
 }
-ENGINE_OF_FORMAT = {"gguf": "llama", "onnx": "onnxruntime"}
+ENGINE_OF_FORMAT = {"compressed": "transformers", "gguf": "llama", "onnx": "onnxruntime"}
 GROUP = "edgeward.engines"
 
 
