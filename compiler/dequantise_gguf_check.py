@@ -39,7 +39,7 @@ def check(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     _compare_ids(llama, cases)
     context.metric("tokens", sum(len(case["ids"]) for case in cases))
     context.progress(0.5, "ids are equal")
-    ids = cases[-1]["ids"][:MOST_TOKENS]
+    ids = cases[-1]["ids"][: len(torch)]
     if encodes:
         return _compare_vectors(context, _states(llama, ids), torch)
     return _compare_logits(context, _logits(llama, ids), torch)
@@ -94,7 +94,8 @@ def _states(llama: Any, ids: Sequence[int]) -> Floats:
     """Return the last hidden states (tokens, hidden): pooling is switched off."""
     import llama_cpp
 
-    batch = llama_cpp.llama_batch_get_one((llama_cpp.llama_token * len(ids))(*ids), len(ids))
+    tokens = (llama_cpp.llama_token * len(ids))(*ids)
+    batch = llama_cpp.llama_batch_get_one(tokens, len(ids))
     if llama_cpp.llama_encode(llama._ctx.ctx, batch):
         raise SourceError("llama.cpp cannot run the encoder")
     width = llama.n_embd()

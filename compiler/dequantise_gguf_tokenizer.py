@@ -299,12 +299,16 @@ def _merges_by_score(vocabulary: Vocabulary) -> list[list[str]]:
     )
     merges: list[list[str]] = []
     for number in ranked:
-        text = vocabulary.tokens[number]
-        halves = [(text[:at], text[at:]) for at in range(1, len(text))]
-        known = [(left, right) for left, right in halves if left in ids and right in ids]
+        known = _halves(vocabulary.tokens[number], ids)
         known.sort(key=lambda pair: (ids[pair[0]], ids[pair[1]]))
         merges += [list(pair) for pair in known]
     return merges
+
+
+def _halves(text: str, ids: dict[str, int]) -> list[tuple[str, str]]:
+    """Every way to join a token of two known ones."""
+    cuts = [(text[:at], text[at:]) for at in range(1, len(text))]
+    return [(left, right) for left, right in cuts if left in ids and right in ids]
 
 
 def _wordpiece(header: GgufHeader, vocabulary: Vocabulary) -> Json:

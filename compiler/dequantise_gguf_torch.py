@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeward.errors import SourceError
+from edgeward.runtimes.tasks.tokens import token_limit
 
 from .dequantise_gguf_texts import HARD_TEXTS, TEXT, with_special
 from .reference_model import load_model
@@ -17,6 +19,11 @@ from .tasks import FEATURE_EXTRACTION
 
 IDS_NAME, OUTPUT_NAME = "ids.json", "output.npy"
 MOST_TOKENS = 256
+
+
+def shown_tokens(folder: Path) -> int:
+    """Return how many tokens of the text are run: not more than the model has positions."""
+    return min(MOST_TOKENS, token_limit(folder) or MOST_TOKENS)
 
 
 def run(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +46,7 @@ def run(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     context.progress(0.2, "tokens")
     encodes = params["task"] == FEATURE_EXTRACTION
     model = load_model(folder, "AutoModel" if encodes else "AutoModelForCausalLM")
-    shown = torch.tensor([ids[-1][:MOST_TOKENS]])
+    shown = torch.tensor([ids[-1][: shown_tokens(folder)]])
     context.progress(0.6, "one text")
     with torch.inference_mode():
         answer = model(input_ids=shown)
