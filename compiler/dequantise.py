@@ -1,4 +1,4 @@
-"""A GGUF file or a compressed checkpoint as the plain float folder that everything else starts from.
+"""A GGUF file or a compressed checkpoint as the plain folder that everything else starts from.
 
 A stage of its own, in the toolchain that reads the format; then it is held against the format's own
 engine where there is one here. What follows is proved against the dequantised model, and the
@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 from edgeward.errors import StageError, ToolchainError
@@ -25,7 +24,7 @@ from .source_packed import Packed
 from .stages import StageInput, StageResult, StageSpec
 from .words import size_words
 
-_GGUF_TOOLCHAIN, _LLAMA_TOOLCHAIN, _TORCH_TOOLCHAIN = "gguf", "llama", "gguf"
+_GGUF_TOOLCHAIN, _LLAMA_TOOLCHAIN = "gguf", "llama"
 _SPARE = 1 << 28
 
 
@@ -75,8 +74,7 @@ def _dequantise(packed: Packed) -> StageSpec:
             call="edgeward.compiler.dequantise_checkpoint:dequantise",
             version=1,
             inputs={"source": StageInput(packed.folder, f"{packed.sha256}{packed.beside_sha256}")},
-            params={"files": [path.name for path in packed.paths]},
-            toolchain=_TORCH_TOOLCHAIN,
+            params={"weights": [path.name for path in packed.paths], "files": list(packed.files)},
             estimate_bytes=1 << 30,
         )
     inputs = {
@@ -96,10 +94,8 @@ def _dequantise(packed: Packed) -> StageSpec:
     )
 
 
-def _checked(
-    packed: Packed, plain: StageResult, task: str, stages: _Stages
-) -> Mapping[str, float]:
-    """Hold a GGUF's floats against llama.cpp's run of the file; nothing where it cannot be built."""
+def _checked(packed: Packed, plain: StageResult, task: str, stages: _Stages) -> Mapping[str, float]:
+    """Hold a GGUF's floats against llama.cpp's run; nothing where it cannot be built."""
     if packed.format != GGUF:
         return {}
     torch = stages.run(
@@ -130,11 +126,3 @@ def _checked(
         return dict(stages.run(check).metrics)
     except ToolchainError:
         return {}
-
-
-def origin_words(origin: Mapping[str, JSON], path: Path | None = None) -> str:
-    """Return where the floats are from, for a card: `gguf (Q4_1 x 210, F32 x 61)`."""
-    del path
-    types = origin["types"]
-    listed = ", ".join(f"{kind} x {n}" for kind, n in types.items()) if isinstance(types, dict) else ""
-    return f"{origin['format']} ({listed})"

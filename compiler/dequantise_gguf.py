@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,8 @@ def dequantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, An
         vocabulary = read_vocabulary(header)
         text = json.dumps(tokenizer_json(header, vocabulary), ensure_ascii=False)
         (context.out / "tokenizer.json").write_text(text, encoding="utf-8")
-    for name in beside_files(beside) if beside else ():
-        if not (context.out / name).exists():
-            (context.out / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(beside / name, context.out / name)
+    if beside is not None:
+        _take_over(beside, context.out)
     placed = placements(header, config["model_type"], tied=config.get("tie_word_embeddings", False))
     heads = (config.get("num_attention_heads", 0), config.get("num_key_value_heads", 0))
     planned = [_planned(one, heads) for one in placed]
@@ -63,6 +62,13 @@ def dequantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, An
     return {"summary": f"{len(planned)} tensors in {len(names)} files", "tensors": len(planned)}
 
 
+def _take_over(beside: Path, out: Path) -> None:
+    for name in beside_files(beside):
+        if not (out / name).exists():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(beside / name, out / name)
+
+
 def _planned(placement: Placement, heads: tuple[int, int]) -> Planned:
     kind = placement.tensor.type.name
     keeps = kind in FLOATS and placement.change != SHIFTED
@@ -72,7 +78,7 @@ def _planned(placement: Placement, heads: tuple[int, int]) -> Planned:
         raw = _read(placement.tensor, placement.expert)
         numbers = _stored(raw, kind) if keeps else _dequantised(raw, placement.tensor)
         shape = placement.tensor.shape if placement.expert is None else placement.tensor.shape[1:]
-        return _UNDONE.get(placement.change, _as_it_is)(numbers.reshape(shape), heads)
+        return _undone(numbers.reshape(shape), placement.change, heads)
 
     return Planned(placement.name, dtype, placement.shape, make)
 
@@ -101,11 +107,6 @@ def _dequantised(raw: NDArray[np.uint8], tensor: GgufTensor) -> NDArray[np.float
     return np.asarray(dequantize(raw.reshape(-1, row), kind), np.float32)
 
 
-def _as_it_is(numbers: NDArray[Any], heads: tuple[int, int]) -> NDArray[Any]:
-    del heads
-    return numbers
-
-
 def _unpermuted(numbers: NDArray[Any], heads: int) -> NDArray[Any]:
     """Undo the converter's `permute`: it put the halves that rotate together side by side."""
     rows = numbers.shape[0]
@@ -115,10 +116,14 @@ def _unpermuted(numbers: NDArray[Any], heads: int) -> NDArray[Any]:
     return paired.swapaxes(1, 2).reshape(numbers.shape)
 
 
-_UNDONE: dict[str, Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]]] = {
-    PERMUTED_Q: lambda numbers, heads: _unpermuted(numbers, heads[0]),
-    PERMUTED_KV: lambda numbers, heads: _unpermuted(numbers, heads[1]),
-    TRANSPOSED: lambda numbers, heads: numbers.T,
-    SHIFTED: lambda numbers, heads: numbers - np.float32(1),
-    ROW: lambda numbers, heads: numbers.reshape(1, -1),
-}
+def _undone(numbers: NDArray[Any], change: str, heads: tuple[int, int]) -> NDArray[Any]:
+    """Take back what the converter changed."""
+    if change == PERMUTED_Q:
+        return _unpermuted(numbers, heads[0])
+    if change == PERMUTED_KV:
+        return _unpermuted(numbers, heads[1])
+    if change == TRANSPOSED:
+        return numbers.T
+    if change == SHIFTED:
+        return np.subtract(numbers, np.float32(1))
+    return numbers.reshape(1, -1) if change == ROW else numbers

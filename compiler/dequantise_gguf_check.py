@@ -74,7 +74,11 @@ def _compare_ids(llama: Any, cases: Sequence[Mapping[str, Any]]) -> None:
         theirs = list(llama.tokenize(case["text"].encode(), add_bos=True, special=True))
         if theirs != case["ids"]:
             at = next(
-                (n for n, pair in enumerate(zip(theirs, case["ids"], strict=False)) if pair[0] != pair[1]),
+                (
+                    n
+                    for n, pair in enumerate(zip(theirs, case["ids"], strict=False))
+                    if pair[0] != pair[1]
+                ),
                 min(len(theirs), len(case["ids"])),
             )
             raise ProofError(

@@ -1,4 +1,4 @@
-"""Where each tensor of a GGUF file belongs in a Hugging Face checkpoint, and what it lost on the way.
+"""Where each tensor of a GGUF file belongs in a Hugging Face checkpoint, and how it was changed.
 
 The names on the left are llama.cpp's (gguf-py's `constants.py`), without the block's `blk.N.`.
 """

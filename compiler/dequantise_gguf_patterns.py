@@ -1,4 +1,4 @@
-"""How llama.cpp cuts a text before merging, by the name that a GGUF file's `tokenizer.ggml.pre` has.
+"""How llama.cpp cuts a text before merging, by the name in a file's `tokenizer.ggml.pre`.
 
 From llama.cpp's `llama-vocab.cpp` (`llm_tokenizer_bpe` and `llama_vocab::impl::load`). The patterns
 are applied one after another, each to the pieces that the one before left. A name that is not here
@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PreTokenizer:
-    """Patterns, whether a whole word in the vocabulary is taken unmerged, whether a text begins
-    with the first token unless the file says otherwise."""
+    """Patterns, and what a name implies unless the file says otherwise.
+
+    `ignore_merges` takes a whole word that is in the vocabulary unmerged, `add_bos` begins a text
+    with the first token.
+    """
 
     patterns: tuple[str, ...]
     ignore_merges: bool = False
@@ -45,7 +48,7 @@ _FALCON = (r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]")
 _DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")
 _DEEPSEEK3 = (
     r"\p{N}{1,3}",
-    r"[一-龥぀-ゟ゠-ヿ]+",
+    "[一-龥぀-ゟ\u30a0-ヿ]+",
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^" + "\r\n" + r"\p{L}\p{P}\p{S}]?"
     r"[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[" + "\r\n" + r"]*|\s*[" + "\r\n" + r"]+|\s+(?!\S)|\s+",
 )

@@ -76,7 +76,11 @@ def _configuration(header: GgufHeader, beside: Path | None) -> dict[str, Any]:
             why=f"{str(given.get('model_type'))[:60]} beside {made['model_type']}",
         )
     given.pop("quantization_config", None)
-    return {**given, "dtype": "float32", "tie_word_embeddings": made.get("tie_word_embeddings", True)}
+    return {
+        **given,
+        "dtype": "float32",
+        "tie_word_embeddings": made.get("tie_word_embeddings", True),
+    }
 
 
 def _roles(header: GgufHeader, config: dict[str, Any]) -> dict[str, int]:

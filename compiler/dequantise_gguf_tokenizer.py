@@ -64,7 +64,7 @@ def check_tokenizer(header: GgufHeader) -> None:
     if model == "gpt2" and name not in PRE_TOKENIZERS:
         raise UnsupportedError(
             f"{header.path} cuts its texts as {name[:60]!r} does, which is not known",
-            why=f"another way would give other tokens; known: {', '.join(filter(None, PRE_TOKENIZERS))}",
+            why=f"another way gives other tokens; known: {', '.join(filter(None, PRE_TOKENIZERS))}",
         )
 
 
@@ -72,7 +72,9 @@ def read_vocabulary(header: GgufHeader) -> Vocabulary:
     """Return the vocabulary; SourceError where its arrays do not fit each other."""
     check_tokenizer(header)
     model = header.text("tokenizer.ggml.model")
-    tokens = [text or f"[EMPTY_{n}]" for n, text in enumerate(header.texts("tokenizer.ggml.tokens"))]
+    tokens = [
+        text or f"[EMPTY_{n}]" for n, text in enumerate(header.texts("tokenizer.ggml.tokens"))
+    ]
     types = header.numbers("tokenizer.ggml.token_type")
     scores = header.numbers("tokenizer.ggml.scores")
     kinds = [_NORMAL] * len(tokens) if types is None else [int(kind) for kind in types]
@@ -159,7 +161,7 @@ def special_ids(vocabulary: Vocabulary) -> dict[str, int]:
 
 
 def stop_ids(header: GgufHeader, vocabulary: Vocabulary) -> list[int]:
-    """Return the tokens that end an answer: those named, then those that the chat template ends by."""
+    """Return the tokens that end an answer: those named, then those in the chat template."""
     named = [header.integer(f"tokenizer.ggml.{key}_token_id", -1) for key in ("eos", "eot", "eom")]
     template = header.text("tokenizer.chat_template")
     ids = {text: number for number, text in enumerate(vocabulary.tokens)}
@@ -199,7 +201,9 @@ def _bordered(first: str, last: str, ids: dict[str, int]) -> Json | None:
     second = [{"Sequence": {"id": "B", "type_id": 1}}]
     second += [{"SpecialToken": {"id": last, "type_id": 1}}] if last else []
     single = [*before, {"Sequence": {"id": "A", "type_id": 0}}, *behind]
-    named = {text: {"id": text, "ids": [ids[text]], "tokens": [text]} for text in {first, last} - {""}}
+    named = {
+        text: {"id": text, "ids": [ids[text]], "tokens": [text]} for text in {first, last} - {""}
+    }
     return {
         "type": "TemplateProcessing",
         "single": single,
@@ -255,7 +259,12 @@ def _cut(rules: PreTokenizer) -> Json:
 
 
 def _by_bytes() -> Json:
-    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": False,
+    }
 
 
 def _pair(header: GgufHeader, merge: str) -> tuple[str, str]:
@@ -272,7 +281,9 @@ def _sentencepiece(header: GgufHeader, vocabulary: Vocabulary) -> Json:
     replaced: Json = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
     prefix: list[Json] = [{"type": "Prepend", "prepend": _SPACE}] if prefixed else []
     restored: Json = {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "}
-    strip: list[Json] = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefixed else []
+    strip: list[Json] = (
+        [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefixed else []
+    )
     decoders = [restored, {"type": "ByteFallback"}, {"type": "Fuse"}, *strip]
     unknown = vocabulary.special.get("unk_token")
     return {

@@ -38,7 +38,7 @@ def run(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     folder = context.inputs["source"]
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # noqa: BLE001  the library raises a bare Exception
+    except Exception as error:
         raise SourceError("the vocabulary gives no tokenizer", why=str(error)[:300]) from error
     added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
     texts = [*with_special(HARD_TEXTS, added), TEXT]

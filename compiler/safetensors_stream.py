@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHARD_BYTES = 4 << 30
-_SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "BOOL": 1, "U8": 1}
+_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "BOOL": 1, "U8": 1}
 _ALIGNED = 8
 
 
@@ -43,7 +43,7 @@ def write_sharded(
     folder: Path,
     planned: Sequence[Planned],
     shard_bytes: int = SHARD_BYTES,
-    done: Callable[[int, str], None] = lambda count, name: None,
+    done: Callable[[int, str], None] | None = None,
 ) -> list[str]:
     """Write `model.safetensors`, or shards with their index; return the files' names.
 
@@ -59,7 +59,8 @@ def write_sharded(
             for tensor in shard:
                 _write_data(file, tensor)
                 count += 1
-                done(count, tensor.name)
+                if done is not None:
+                    done(count, tensor.name)
     if len(names) > 1:
         _write_index(folder, names, shards)
     return names
@@ -108,9 +109,7 @@ def _write_data(file: BinaryIO, tensor: Planned) -> None:
 
 def _write_index(folder: Path, names: Sequence[str], shards: Sequence[Sequence[Planned]]) -> None:
     mapping = {
-        tensor.name: name
-        for name, shard in zip(names, shards, strict=True)
-        for tensor in shard
+        tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard
     }
     total = sum(tensor.size for shard in shards for tensor in shard)
     index = {"metadata": {"total_size": total}, "weight_map": mapping}

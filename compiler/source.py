@@ -127,7 +127,12 @@ def read_source(
     packed = read_compressed(folder, config, weights)
     weights_digest = _digest(folder, weights)
     if packed is not None:
-        packed = replace(packed, sha256=weights_digest, beside_sha256=_digest(folder, files))
+        packed = replace(
+            packed,
+            sha256=weights_digest,
+            beside_sha256=_digest(folder, files),
+            files=tuple(name for name in files if name != "config.json"),
+        )
     return Source(
         folder=folder,
         id=name,

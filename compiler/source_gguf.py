@@ -20,7 +20,6 @@ from .dequantise_gguf_names import SHIFTED, placements
 from .dequantise_gguf_small import WRITER_VERSION, beside_files, write_small_files
 from .dequantise_gguf_tokenizer import check_tokenizer
 from .source_gguf_header import GgufHeader, read_header
-from .source_gguf_types import FLOATS
 from .source_packed import Packed
 
 GGUF = "gguf"
@@ -120,7 +119,6 @@ def read_gguf(paths: Sequence[Path]) -> Packed:
         beside=beside,
         beside_sha256=beside_sha256,
         license=header.text("general.license")[:200],
-        quantised=any(one.type.name not in FLOATS for one in header.tensors),
     )
 
 

@@ -123,7 +123,8 @@ class GgufHeader:
     def _wrong(self, key: str, wanted: str) -> SourceError:
         missing = key not in self.metadata
         return SourceError(
-            f"{self.path} {'lacks' if missing else 'has a wrong'} {key}", why=f"it should be {wanted}"
+            f"{self.path} {'lacks' if missing else 'has a wrong'} {key}",
+            why=f"it should be {wanted}",
         )
 
 

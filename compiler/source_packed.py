@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeward.runtimes.bundle.canonical import JSON
-
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -15,8 +13,7 @@ class Packed:
 
     `types` counts tensors by their type, `float_bytes` is what they take in floats. `folder` has
     the configuration that the plain model will have. `beside` is a folder whose small files are
-    taken over. `settings` is the checkpoint's own `quantization_config`. `quantised` is False where
-    every tensor is a float already, in another container.
+    taken over, `files` those of `folder` that are.
     """
 
     format: str
@@ -28,5 +25,4 @@ class Packed:
     beside: Path | None = None
     beside_sha256: str = ""
     license: str = ""
-    settings: Mapping[str, JSON] | None = None
-    quantised: bool = True
+    files: tuple[str, ...] = ()

@@ -50,13 +50,17 @@ def convert(folder: Path, out: Path, *, pieces: bool, split: bool = False) -> No
     hparams = conversion.ModelBase.load_hparams(folder, False)
     architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
     known: Any = conversion.get_model_class(architecture, mmproj=False)
-    byte_level = {} if pieces or architecture == "BertModel" else {"set_vocab": known._set_vocab_gpt2}
-    methods = {**byte_level, "get_vocab_base_pre": lambda self, tokenizer: PRE}
+    byte_level = (
+        {} if pieces or architecture == "BertModel" else {"set_vocab": known._set_vocab_gpt2}
+    )
+    methods = {**byte_level, "get_vocab_base_pre": lambda *_: PRE}
     named = {**methods, "model_arch": known.model_arch}
     one: Any = type(known.__name__, (known,), named)
     settings = {"split_max_tensors": 8} if split else {}
     with torch.inference_mode():
-        one(folder, gguf.LlamaFileType.ALL_F32, out, eager=True, model_name="Tiny", **settings).write()
+        one(
+            folder, gguf.LlamaFileType.ALL_F32, out, eager=True, model_name="Tiny", **settings
+        ).write()
 
 
 def write_pieces(folder: Path) -> int:
