@@ -113,7 +113,8 @@ def _unpermuted(numbers: NDArray[Any], heads: int) -> NDArray[Any]:
     if heads < 1 or rows % (2 * heads):
         raise ValueError(f"{rows} rows are not of {heads} heads")
     paired = numbers.reshape(heads, rows // heads // 2, 2, *numbers.shape[1:])
-    return paired.swapaxes(1, 2).reshape(numbers.shape)
+    restored: NDArray[Any] = paired.swapaxes(1, 2).reshape(numbers.shape)
+    return restored
 
 
 def _undone(numbers: NDArray[Any], change: str, heads: tuple[int, int]) -> NDArray[Any]:
@@ -122,8 +123,8 @@ def _undone(numbers: NDArray[Any], change: str, heads: tuple[int, int]) -> NDArr
         return _unpermuted(numbers, heads[0])
     if change == PERMUTED_KV:
         return _unpermuted(numbers, heads[1])
-    if change == TRANSPOSED:
-        return numbers.T
     if change == SHIFTED:
-        return np.subtract(numbers, np.float32(1))
-    return numbers.reshape(1, -1) if change == ROW else numbers
+        return np.asarray(numbers - np.float32(1))
+    if change == TRANSPOSED:
+        return np.transpose(numbers)
+    return numbers[np.newaxis] if change == ROW and numbers.ndim == 1 else numbers

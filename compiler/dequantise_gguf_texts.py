@@ -23,8 +23,8 @@ TEXT = (
     "that passed, and the price of bread in the village. On the third of March, 1894, a storm tore "
     "the roof from the boathouse, and he spent the night carrying lamps up the stairs. In the "
     "morning the sea was calm again; a small boat came in with 12 boxes of oranges, and the "
-    "sailors asked him whether he had seen their captain. He had not. They waited for two days, then they "
-    "left, and nobody in the village ever learned what became of him."
+    "sailors asked him whether he had seen their captain. He had not. They waited for two days, "
+    "then they left, and nobody in the village ever learned what became of him."
 )
 
 

@@ -161,7 +161,7 @@ def _awq(job: Restored) -> Floats:
     scales = read_floats(job.parts["scale"])
     groups = _groups(job, columns, len(scales))
     scaled: Floats = (numbers - zeros[groups]).astype(np.float32) * scales[groups]
-    return scaled.T
+    return np.transpose(scaled)
 
 
 def _awq_order(numbers: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -183,15 +183,20 @@ def _scaled(checkpoint: Checkpoint, stem: str, entry: Entry) -> Restored:
 
 def _block(settings: Mapping[str, Any]) -> tuple[int, int] | None:
     """The size of the blocks that share a scale, where it is stated."""
-    groups = settings.get("config_groups")
-    listed = groups.values() if isinstance(groups, dict) else ()
-    weights = [one.get("weights") for one in listed if isinstance(one, dict)]
     stated = [settings.get("weight_block_size")]
-    stated += [one.get("block_structure") for one in weights if isinstance(one, dict)]
+    stated += [one.get("block_structure") for one in _weights(settings)]
     for size in stated:
         if isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) for n in size):
             return (size[0], size[1]) if min(size) > 0 else None
     return None
+
+
+def _weights(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What compressed-tensors states of the weights, by groups of layers."""
+    groups = settings.get("config_groups")
+    listed = groups.values() if isinstance(groups, dict) else ()
+    weights = [one.get("weights") for one in listed if isinstance(one, dict)]
+    return [one for one in weights if isinstance(one, dict)]
 
 
 def _packed(checkpoint: Checkpoint, stem: str, entry: Entry) -> Restored:
@@ -199,7 +204,9 @@ def _packed(checkpoint: Checkpoint, stem: str, entry: Entry) -> Restored:
     shape = tuple(int(one) for one in stored.reshape(-1))
     if len(shape) != 2 or len(entry.shape) != 2 or shape[0] != entry.shape[0]:
         raise UnsupportedError(f"{entry.name[:120]} is packed of {shape}", why="two are read")
+    stated = {one.get("num_bits") for one in _weights(checkpoint.settings)}
     fits = [bits for bits in range(1, 9) if -(-shape[1] * bits // 32) == entry.shape[1]]
+    fits = [bits for bits in fits if bits in stated] or fits
     if len(fits) != 1:
         raise UnsupportedError(f"{entry.name[:120]} has a width that tells no number of bits")
     parts = {"weight": entry, "scale": _needed(checkpoint, f"{stem}.weight_scale")}
