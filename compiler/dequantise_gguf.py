@@ -76,7 +76,7 @@ def _planned(placement: Placement, heads: tuple[int, int]) -> Planned:
 
     def make() -> NDArray[Any]:
         raw = _read(placement.tensor, placement.expert)
-        numbers = _stored(raw, kind) if keeps else _dequantised(raw, placement.tensor)
+        numbers = _stored(raw, kind) if keeps else numbers_of(raw, placement.tensor)
         shape = placement.tensor.shape if placement.expert is None else placement.tensor.shape[1:]
         return _undone(numbers.reshape(shape), placement.change, heads)
 
@@ -97,7 +97,7 @@ def _stored(raw: NDArray[np.uint8], kind: str) -> NDArray[Any]:
     return raw.view({"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[kind])
 
 
-def _dequantised(raw: NDArray[np.uint8], tensor: GgufTensor) -> NDArray[np.float32]:
+def numbers_of(raw: NDArray[np.uint8], tensor: GgufTensor) -> NDArray[np.float32]:
     """Return float32 numbers by llama.cpp's own reader; blocks never cross rows."""
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize
