@@ -95,9 +95,9 @@ def test_what_is_wrong_is_said(wrong: str, tmp_path: Path) -> None:
 
 def test_a_pair_of_another_type_is_named(tmp_path: Path) -> None:
     header = read_header(write_gguf(tmp_path / "m.gguf", llama__block_count="one"))
-    with pytest.raises(SourceError, match="wrong llama.block_count"):
+    with pytest.raises(SourceError, match=r"wrong llama\.block_count"):
         header.integer("llama.block_count")
-    with pytest.raises(SourceError, match="lacks llama.rope"):
+    with pytest.raises(SourceError, match=r"lacks llama\.rope"):
         header.number("llama.rope")
 
 
