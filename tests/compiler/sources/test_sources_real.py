@@ -25,7 +25,7 @@ from edgeward.compiler.source import open_source
 from edgeward.compiler.source_compressed import open_checkpoint, restorations
 from edgeward.compiler.source_gguf_header import read_header
 from edgeward.compiler.source_gguf_types import FLOATS, TYPES
-from edgeward.compiler.stages import StageRunner
+from edgeward.compiler.stages import StageInput, StageRunner, StageSpec
 from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.compiler.toolchains.registry import TOOLCHAINS
 from edgeward.errors import ProofError
@@ -109,7 +109,7 @@ def test_every_weight_and_every_token_comes_back(
 def test_weights_that_are_not_put_right_are_noticed(
     models: Path, runner: StageRunner, tmp_path: Path
 ) -> None:
-    """The same file that says it has other heads: rows come back in another order."""
+    """The same file with another base of its positions, held against what the right one gives."""
     whole = (models / "llama" / "gguf" / "model.gguf").read_bytes()
     key = b"llama.rope.freq_base"
     at = whole.index(key) + len(key) + 4
@@ -118,8 +118,6 @@ def test_weights_that_are_not_put_right_are_noticed(
     right = dequantised(open_source(str(models / "llama" / "gguf")), [GRAPHS], runner)
     source = open_source(str(wrong))
     assert source.packed is not None
-    from edgeward.compiler.stages import StageInput, StageSpec
-
     torch = runner.run(
         StageSpec(
             name="dequantise-torch",
