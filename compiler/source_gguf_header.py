@@ -27,7 +27,7 @@ _MAGIC = b"GGUF"
 _LFS_POINTER = b"version https://git-lfs"
 _VERSIONS = (2, 3)
 _MOST_PAIRS, _MOST_TENSORS = 1 << 16, 1 << 20
-_MOST_STRING = 64 << 20
+_MOST_STRING, _MOST_TEXTS = 64 << 20, 1 << 23
 _MOST_DIMENSIONS = 4
 _ALIGNMENT = 32
 _BOOL, _STRING, _ARRAY = 7, 8, 9
@@ -233,6 +233,8 @@ class _Reader:
     def _array(self, kind: int, length: int) -> Value:
         if length > self._end - self._at:
             raise self._damaged(f"an array claims {length} entries")
+        if kind in (_STRING, _BOOL) and length > _MOST_TEXTS:
+            raise self._damaged(f"an array claims {length} texts")
         if kind == _STRING:
             return [self._string() for _ in range(length)]
         if kind == _BOOL:
