@@ -20,6 +20,7 @@ from .cache_dir import cache_root
 from .dequantise_gguf_small import WRITER_VERSION
 from .source import Source, read_source
 from .source_gguf import GGUF
+from .source_gguf_types import FLOATS
 from .source_packed import Packed
 from .stages import StageInput, StageResult, StageSpec
 from .words import size_words
@@ -118,7 +119,7 @@ def _checked(packed: Packed, plain: StageResult, task: str, stages: _Stages) -> 
             "plain": plain.as_input(),
             "torch": torch.as_input(),
         },
-        params={"task": task},
+        params={"task": task, "quantised": not FLOATS.issuperset(packed.types)},
         toolchain=_LLAMA_TOOLCHAIN,
         estimate_bytes=packed.float_bytes,
     )

@@ -1,7 +1,8 @@
 """The dequantised model against llama.cpp's own run of the GGUF file; runs where llama.cpp is.
 
 Ids have to be equal. Distributions are not: llama.cpp rounds activations to 8 bits where weights
-are quantised. What is put right wrongly (a permutation, a scale) is off by nats, not by hundredths.
+are quantised (SmolLM2 in Q4_1: KL 0.003 nats, 95 % of likeliest tokens). Rows in a wrong order are
+off by nats in a trained model, by hundredths and 40 % of the likeliest tokens in a random one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,16 @@ from .dequantise_gguf_torch import IDS_NAME, MOST_TOKENS, OUTPUT_NAME
 from .stage_context import StageContext
 from .tasks import FEATURE_EXTRACTION
 
-MOST_KL = 0.05
-LEAST_COSINE = 0.995
+
+class Bounds(NamedTuple):
+    """The largest mean KL in nats, the least share of equal likeliest tokens, the least cosine."""
+
+    kl: float
+    top1: float
+    cosine: float
+
+
+OF_FLOATS, OF_QUANTISED = Bounds(1e-3, 0.95, 0.999), Bounds(0.02, 0.8, 0.99)
 _LOSS = "the file is read in another way than llama.cpp reads it"
 Floats = NDArray[np.float32]
 
@@ -40,9 +49,10 @@ def check(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     context.metric("tokens", sum(len(case["ids"]) for case in cases))
     context.progress(0.5, "ids are equal")
     ids = cases[-1]["ids"][: len(torch)]
+    bounds = OF_QUANTISED if params["quantised"] else OF_FLOATS
     if encodes:
-        return _compare_vectors(context, _states(llama, ids), torch)
-    return _compare_logits(context, _logits(llama, ids), torch)
+        return _compare_vectors(context, _states(llama, ids), torch, bounds)
+    return _compare_logits(context, _logits(llama, ids), torch, bounds)
 
 
 def _open(path: Path, encodes: bool) -> Any:
@@ -107,28 +117,33 @@ def _states(llama: Any, ids: Sequence[int]) -> Floats:
     return np.asarray(rows, np.float32)
 
 
-def _compare_logits(context: StageContext, theirs: Floats, torch: Floats) -> dict[str, Any]:
+def _compare_logits(
+    context: StageContext, theirs: Floats, torch: Floats, bounds: Bounds
+) -> dict[str, Any]:
     mine, others = _log_shares(torch), _log_shares(theirs[:, : torch.shape[1]])
     divergence = float(np.sum(np.exp(others) * (others - mine), axis=1).mean())
     agreement = float((mine.argmax(axis=1) == others.argmax(axis=1)).mean())
     context.metric("kl_mean", divergence)
     context.metric("top1", agreement)
-    if not divergence <= MOST_KL:
+    if not (divergence <= bounds.kl and agreement >= bounds.top1):
         raise ProofError(
-            f"the dequantised model departs from the GGUF file: KL {divergence:.4g} nats",
-            why=f"more than {MOST_KL}: {_LOSS}",
+            f"the dequantised model departs from the GGUF file: KL {divergence:.4g} nats, "
+            f"{agreement:.1%} of the likeliest tokens",
+            why=f"not within {bounds.kl:g} and {bounds.top1:.0%}: {_LOSS}",
         )
     return {"summary": f"ids equal, KL {divergence:.2e} nats, top-1 {agreement:.3f}"}
 
 
-def _compare_vectors(context: StageContext, theirs: Floats, torch: Floats) -> dict[str, Any]:
+def _compare_vectors(
+    context: StageContext, theirs: Floats, torch: Floats, bounds: Bounds
+) -> dict[str, Any]:
     lengths = np.linalg.norm(theirs, axis=1) * np.linalg.norm(torch, axis=1)
     cosine = float((np.sum(theirs * torch, axis=1) / lengths).min())
     context.metric("cosine", cosine)
-    if not cosine >= LEAST_COSINE:
+    if not cosine >= bounds.cosine:
         raise ProofError(
             f"the dequantised encoder departs from the GGUF file: cosine {cosine:.4f}",
-            why=f"less than {LEAST_COSINE}: {_LOSS}",
+            why=f"less than {bounds.cosine}: {_LOSS}",
         )
     return {"summary": f"ids equal, cosine {cosine:.5f}"}
 

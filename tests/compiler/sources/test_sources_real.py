@@ -138,7 +138,7 @@ def test_weights_that_are_not_put_right_are_noticed(
                     "gguf": StageInput(wrong, source.packed.sha256),
                     "torch": torch.as_input(),
                 },
-                params={"task": right.task},
+                params={"task": right.task, "quantised": False},
                 toolchain="llama",
             )
         )
