@@ -12,7 +12,7 @@ import numpy as np
 from edgeward.errors import SourceError
 from edgeward.runtimes.tasks.tokens import token_limit
 
-from .dequantise_gguf_texts import HARD_TEXTS, TEXT, with_special
+from .dequantise_gguf_texts import HARD_TEXTS, NOT_FOR_WORDS, TEXT, with_special
 from .reference_model import load_model
 from .stage_context import StageContext
 from .tasks import FEATURE_EXTRACTION
@@ -41,7 +41,9 @@ def run(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:
         raise SourceError("the vocabulary gives no tokenizer", why=str(error)[:300]) from error
     added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
-    texts = [*with_special(HARD_TEXTS, added), TEXT]
+    skipped = NOT_FOR_WORDS if params["task"] == FEATURE_EXTRACTION else ()
+    hard = tuple(text for text in HARD_TEXTS if text not in skipped)
+    texts = [*with_special(hard, added), TEXT]
     ids = [tokenizer.encode(text).ids for text in texts]
     context.progress(0.2, "tokens")
     encodes = params["task"] == FEATURE_EXTRACTION
