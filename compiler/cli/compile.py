@@ -110,7 +110,7 @@ def compile_command(
     form: str,
     quiet: bool,
 ) -> None:
-    """Compile MODEL, a folder or a hub id, for one or more targets, and prove each bundle."""
+    """Compile MODEL (a folder, a GGUF file, a hub id) for targets, and prove each bundle."""
     from edgeward.compiler.budget import parse_budget
     from edgeward.compiler.compile import (
         CompileRequest,
