@@ -17,12 +17,12 @@ from edgeward.compiler.source import Source
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
 from edgeward.errors import SourceError
+from edgeward.runtimes.bundle.gguf_header import GgufHeader, read_header
 from edgeward.runtimes.tasks.chat import TEMPLATE_FILE, ChatTemplate, has_template
 from edgeward.runtimes.tasks.pooling import read_json
 
 from .gguf_modelfile import Modelfile, fits, legible, parameters
 from .gguf_modelfile_template import Translated, Turns, translate
-from .gguf_split_layout import Entry, Layout, read_layout
 
 MODELFILE, JAN_MODEL, LICENCE = "Modelfile", "model.yml", "LICENSE"
 _LICENCE_NAMES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
@@ -87,9 +87,9 @@ def write(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     `template` of what it returns is `proved`, `none` or `left out`, `notes` say in words what a
     program does not get from the bundle.
     """
-    assets, layout = context.inputs["assets"], read_layout(context.inputs["model"])
+    assets, header = context.inputs["assets"], read_header(context.inputs["model"])
     context.progress(0.3, "the chat template")
-    translated = _template(assets, layout) if params["generates"] else Translated(None)
+    translated = _template(assets, header) if params["generates"] else Translated(None)
     chats = params["generates"] and has_template(assets)
     turns = translated.turns
     licence = _licence_text(context.inputs.get("licence"))
@@ -116,32 +116,26 @@ def write(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _template(assets: Path, layout: Layout) -> Translated:
+def _template(assets: Path, header: GgufHeader) -> Translated:
     if not has_template(assets):
         return Translated(None)
     files = (assets / TEMPLATE_FILE, assets / "tokenizer_config.json")
     if any(path.is_file() and _DATED in path.read_bytes() for path in files):
         return Translated(None, "it writes the day of the conversation")
-    return translate(ChatTemplate(assets), _leading(assets, layout))
+    return translate(ChatTemplate(assets), _leading(assets, header))
 
 
-def _leading(assets: Path, layout: Layout) -> str:
+def _leading(assets: Path, header: GgufHeader) -> str:
     """Return the text of the token that llama.cpp puts before every prompt; else nothing.
 
     Where the file does not say, a vocabulary of SentencePiece (`llama`) has one, others do not.
     """
-    stated = _record(layout, "tokenizer.ggml.add_bos_token")
-    model = _record(layout, "tokenizer.ggml.model")
-    adds = stated.endswith(b"\x01") if stated else model.endswith(b"llama")
+    stated = header.metadata.get("tokenizer.ggml.add_bos_token")
+    adds = stated is True or (stated is None and header.text("tokenizer.ggml.model") == "llama")
     settings = read_json(assets / "tokenizer_config.json")
     token = settings.get("bos_token") if isinstance(settings, dict) else None
     token = token.get("content") if isinstance(token, dict) else token
     return token if adds and isinstance(token, str) else ""
-
-
-def _record(layout: Layout, key: str) -> bytes:
-    found: Entry | None = next((entry for entry in layout.entries if entry.key == key), None)
-    return found.record if found is not None else b""
 
 
 def _system(turns: Turns | None) -> str:

@@ -13,15 +13,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgeward.compiler.stage_context import StageContext
-from edgeward.errors import UsageError
-
-from .gguf_split_layout import ALIGNMENT, MAGIC, VERSION, Layout, Tensor, padded, read_layout
+from edgeward.errors import SourceError, UsageError
+from edgeward.runtimes.bundle.gguf_header import (
+    ALIGNMENT,
+    MAGIC,
+    GgufHeader,
+    GgufTensor,
+    read_header,
+)
 
 # A file of a hub's repository is at most 50 GB.
 DEFAULT_SIZE = "48G"
 _UNITS = {"M": 10**6, "G": 10**9}
 _SIZE = re.compile(r"([1-9]\d{0,5})([MG])")
-_OWN_KEYS = ("split.no", "split.count", "split.tensors.count")
+_VERSION = 3
+_COUNTS_END = 24
 _UINT16, _INT32 = 2, 5
 _MAX_FILES = (1 << 16) - 1
 _PART = 8 << 20
@@ -68,32 +74,46 @@ def split_file(
     not a whole GGUF, UsageError where `most_bytes` is less than the first tensor or makes too many
     files.
     """
-    layout = read_layout(source)
-    groups = _groups(layout, most_bytes)
+    header = read_header(source)
+    _refuse(header)
+    groups = _groups(header.tensors, most_bytes)
     paths = [folder / name for name in split_names(stem, len(groups))]
     with source.open("rb") as opened:
+        metadata = _metadata(opened, header)
         for number, (path, group) in enumerate(zip(paths, groups, strict=True)):
             progress(number / len(groups), path.name)
+            own = _own_keys(number, len(groups), len(header.tensors))
+            entries = [*metadata, *own] if number == 0 else own
+            count = len(own) + (len(header.metadata) if number == 0 else 0)
             with path.open("wb") as file:
-                file.write(_header(layout, group, number, len(groups)))
+                file.write(_header(entries, count, group))
                 for tensor in group:
-                    _copy(opened, file, tensor)
+                    _copy(opened, file, header.data_start + tensor.offset, tensor.size)
     return paths
 
 
-def _groups(layout: Layout, most_bytes: int) -> list[list[Tensor]]:
-    groups: list[list[Tensor]] = [[]]
+def _refuse(header: GgufHeader) -> None:
+    if header.number("split.count") is not None:
+        raise SourceError(f"{header.path.name} is one file of a split model already")
+    if header.metadata.get("general.alignment", ALIGNMENT) != ALIGNMENT:
+        raise SourceError(
+            f"{header.path.name} aligns its tensors to another number than {ALIGNMENT}"
+        )
+
+
+def _groups(tensors: Sequence[GgufTensor], most_bytes: int) -> list[list[GgufTensor]]:
+    groups: list[list[GgufTensor]] = [[]]
     size = 0
-    for tensor in layout.tensors:
-        size += tensor.padded
+    for tensor in tensors:
+        size += _padded(tensor.size)
         if size > most_bytes:
             groups.append([])
-            size = tensor.padded
+            size = _padded(tensor.size)
         groups[-1].append(tensor)
     if not groups[0]:
         raise UsageError(
             "The model cannot be split into files as small as that",
-            why="the first would hold metadata alone" if layout.tensors else "it has no tensors",
+            why="the first would hold metadata alone" if tensors else "it has no tensors",
             next=f"edgeward compile … --split-size {-(-size // _UNITS['M'])}M, or larger",
         )
     if len(groups) > _MAX_FILES:
@@ -101,44 +121,57 @@ def _groups(layout: Layout, most_bytes: int) -> list[list[Tensor]]:
     return groups
 
 
-def _header(layout: Layout, group: Sequence[Tensor], number: int, count: int) -> bytes:
-    """Keys in the order in which gguf-split sets them: the count, known last, comes last."""
-    kept = [e.record for e in layout.entries if e.key not in _OWN_KEYS] if number == 0 else []
-    own = [
+def _metadata(file: BinaryIO, header: GgufHeader) -> list[bytes]:
+    file.seek(_COUNTS_END)
+    return [file.read(header.tensors_start - _COUNTS_END)]
+
+
+def _own_keys(number: int, count: int, tensors: int) -> list[bytes]:
+    """In the order in which gguf-split sets them: the count, known last, comes last."""
+    return [
         _value("split.no", _UINT16, struct.pack("<H", number)),
-        _value("split.tensors.count", _INT32, struct.pack("<i", len(layout.tensors))),
+        _value("split.tensors.count", _INT32, struct.pack("<i", tensors)),
         _value("split.count", _UINT16, struct.pack("<H", count)),
     ]
-    entries = [*kept, *own]
-    header = MAGIC + struct.pack("<IQQ", VERSION, len(group), len(entries)) + b"".join(entries)
+
+
+def _header(entries: Sequence[bytes], count: int, group: Sequence[GgufTensor]) -> bytes:
+    header = MAGIC + struct.pack("<IQQ", _VERSION, len(group), count) + b"".join(entries)
     offset = 0
     for tensor in group:
         header += _head(tensor, offset)
-        offset += tensor.padded
-    return header + bytes(padded(len(header)) - len(header))
+        offset += _padded(tensor.size)
+    return header + bytes(_padded(len(header)) - len(header))
+
+
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _value(key: str, kind: int, value: bytes) -> bytes:
     return struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + value
 
 
-def _head(tensor: Tensor, offset: int) -> bytes:
+def _head(tensor: GgufTensor, offset: int) -> bytes:
     """A tensor's record; ggml knows no dimensions of one behind the last of another length."""
-    dimensions = list(tensor.dimensions)
+    name, dimensions = tensor.name.encode(), list(tensor.shape[::-1])
     while len(dimensions) > 1 and dimensions[-1] == 1:
         dimensions.pop()
     return (
-        struct.pack("<Q", len(tensor.name))
-        + tensor.name
+        struct.pack("<Q", len(name))
+        + name
         + struct.pack(f"<I{len(dimensions)}Q", len(dimensions), *dimensions)
-        + struct.pack("<IQ", tensor.type, offset)
+        + struct.pack("<IQ", tensor.kind, offset)
     )
 
 
-def _copy(source: BinaryIO, target: BinaryIO, tensor: Tensor) -> None:
-    source.seek(tensor.start)
-    left = tensor.padded
-    while left and (part := source.read(min(left, _PART))):
+def _copy(source: BinaryIO, target: BinaryIO, start: int, size: int) -> None:
+    source.seek(start)
+    left = size
+    while left:
+        part = source.read(min(left, _PART))
+        if not part:
+            raise SourceError("The GGUF file was cut while it was split")
         target.write(part)
         left -= len(part)
-    target.write(bytes(left % ALIGNMENT))
+    target.write(bytes(_padded(size) - size))
