@@ -101,7 +101,7 @@ class LlamaState:
 
     def next_logits(self, ids: Sequence[int]) -> Floats:
         """Add tokens and return the logits after the last, (vocabulary,)."""
-        return self._run(ids, 1)[0]
+        return np.asarray(self._run(ids, 1)[0])
 
     def logits(self, ids: Sequence[int]) -> Floats:
         """Add tokens and return the logits after each, (sequence, vocabulary)."""
@@ -114,7 +114,7 @@ class LlamaState:
         """
         if len(ids) != 1 or not np.all(mask):
             raise UnsupportedError("llama.cpp runs one text at a time here, without padding")
-        return np.expand_dims(self._run(ids[0].tolist(), kept or ids.shape[1]), 0)
+        return np.asarray(self._run(ids[0].tolist(), kept or ids.shape[1])[np.newaxis])
 
     def _run(self, ids: Sequence[int], wanted: int) -> Floats:
         context = self._roomy(len(ids), wanted)

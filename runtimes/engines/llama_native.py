@@ -33,9 +33,9 @@ _errors: deque[str] = deque(maxlen=4)
 class ContextShape:
     """What a context has room for.
 
-    `tokens` in all its sequences, `batch` of them at once, logits of `outputs` of a batch. `exact`
-    keeps keys and values in float32, else they are float16. An `embeds` context gives the last
-    hidden state of each token.
+    `tokens` in all its sequences, `batch` of them at once, logits of `outputs` of a batch. An
+    `exact` one has keys, values and attention in float32, else they may be float16. One that
+    `embeds` gives the last hidden state of each token.
     """
 
     tokens: int
@@ -127,6 +127,9 @@ class Context:
         params.n_outputs_max = shape.outputs
         params.n_threads = params.n_threads_batch = shape.threads
         params.type_k = params.type_v = _GGML_F32 if shape.exact else _GGML_F16
+        if shape.exact:
+            # Its tiles are float16 on the processor: KL 1.6e-6 against 2.6e-11 without.
+            params.flash_attn_type = module.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.kv_unified = True
         params.swa_full = False
         if shape.embeds:
