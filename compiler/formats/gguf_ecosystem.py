@@ -41,8 +41,12 @@ def file_stem(source: Source, precision: str) -> str:
     The source's name has base name, size and fine tune already, the encoding comes last:
     SmolLM2-135M-Instruct-Q4_K_M. See https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """
-    name = _STRANGE.sub("-", source.id.rsplit("/", 1)[-1]).strip("-.")
-    return f"{name or 'model'}-{_ENCODINGS.get(precision, precision.upper())}"
+    return f"{base_name(source)}-{_ENCODINGS.get(precision, precision.upper())}"
+
+
+def base_name(source: Source) -> str:
+    """Return the model's own name as it can be part of a file's."""
+    return _STRANGE.sub("-", source.id.rsplit("/", 1)[-1]).strip("-.") or "model"
 
 
 def ecosystem_stage(

@@ -22,6 +22,8 @@ from edgeward.runtimes.bundle.gguf_header import (
     read_header,
 )
 
+from .gguf_adapter import place_beside
+
 # A file of a hub's repository is at most 50 GB.
 DEFAULT_SIZE = "48G"
 _UNITS = {"M": 10**6, "G": 10**9}
@@ -51,7 +53,13 @@ def split_names(stem: str, count: int) -> list[str]:
 
 
 def split(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the parts of the input `model` as `stem`-0000N-of-0000M.gguf (a stage)."""
+    """Write the parts of the input `model` as `stem`-0000N-of-0000M.gguf (a stage).
+
+    `beside` are the roles of the files that have to lie beside a model to be opened with it.
+    """
+    for role in params["beside"]:
+        name = f"{role}{context.inputs['model'].suffix}"
+        place_beside(context.inputs["model"].with_name(name), context.out / name)
     written = split_file(
         context.inputs["model"],
         context.out,
