@@ -235,7 +235,7 @@ def _said(role: str, content: str) -> Message:
 
 def _literal(text: str) -> str:
     """Return a text as it stands in a template of Go inside a Modelfile."""
-    plain = "{{" not in text and not text.endswith("{") and '"' not in text
+    plain = "{{" not in text and not text.endswith("{") and '"' * 3 not in text
     if not text or (plain and is_printable(text)):
         return text
     return f'{{{{ "{"".join(_escaped(character) for character in text)}" }}}}'
