@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
+
+from edgeward.compiler.adapter import model_weights
 
 LLAMA_MODULES = ("q_proj", "v_proj", "gate_proj", "down_proj")
 
@@ -29,10 +30,11 @@ def make_adapter(
     folder.mkdir(parents=True)
     generator = np.random.default_rng(7)
     tensors = {}
-    with safe_open(model / "model.safetensors", framework="numpy") as weights:
-        wanted = tuple(f".{module}.weight" for module in modules)
-        for name in sorted(key for key in weights.keys() if key.endswith(wanted)):  # noqa: SIM118
-            weight = weights.get_tensor(name).astype(np.float32)
+    wanted = tuple(f"{module}.weight" for module in modules)
+    for path in model_weights(model):
+        weights = {k: v for k, v in load_file(path).items() if k.endswith(wanted)}
+        for name, stored in sorted(weights.items()):
+            weight = stored.astype(np.float32)
             a = generator.standard_normal((rank, weight.shape[1]))
             b = generator.standard_normal((weight.shape[0], rank))
             b *= strength * weight.std() / np.sqrt(rank)
