@@ -5,6 +5,7 @@ They lie below the cache's `peers`, made the first time.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -39,6 +40,20 @@ def python_room(name: str) -> Path:
 def node_room(name: str) -> Path:
     """Return a folder whose node_modules hold a peer."""
     return _room(name, lambda folder: _make_node(folder, NODE_ROOMS[name]))
+
+
+def go_program(source: Path) -> Path:
+    """Return a program of Go's own library alone, built the first time."""
+    room = python_room("go").parent.parent
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    program = room / f"{source.stem}-{digest[:16]}"
+    if not program.is_file():
+        draft = room / f"{program.name}-{os.getpid()}"
+        places = {"GOCACHE": str(room / "gocache"), "GOPATH": str(room / "gopath")}
+        quiet = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+        run([room / "bin" / "go", "build", "-o", draft, source], **places, **quiet)
+        draft.rename(program)
+    return program
 
 
 def peft_folder() -> Path:

@@ -1,8 +1,8 @@
 """Logits of a model under its adapter by PEFT itself, beside those of a merged folder.
 
-usage: torch_adapter.py MODEL [ADAPTER MERGED]..., with the Python of a toolchain and PEFT on its path.
-Prints as JSON, of each adapter, the largest logit, the largest difference of PEFT and of the merged folder, and the
-largest difference that the adapter makes at all.
+usage: torch_adapter.py MODEL [ADAPTER MERGED]..., with a toolchain's Python, PEFT on its path.
+Prints as JSON, of each adapter, the largest logit, the largest difference of PEFT and of the merged
+folder, and the largest difference that the adapter makes at all.
 """
 
 from __future__ import annotations
