@@ -284,7 +284,8 @@ def refuse_failure(proved: Proved, request: CompileRequest) -> None:
     exact = "" if job.recipe.precision == _EXACT else f"--precision {_EXACT}, or "
     raise ProofError(
         f"proof failed for {job.recipe.precision} on {job.profile.name}: {short}",
-        why="the artifact departs from the float32 original by more than its recipe allows",
+        why="; ".join(proved.artifact.findings)
+        or "the artifact departs from the float32 original by more than its recipe allows",
         next=f"{again} {exact}--accept-degraded (recorded in the manifest)",
     )
 

@@ -21,7 +21,16 @@ from .recipe import RECIPES
 from .stages import StageResult
 from .texts import ProofTexts
 
-_TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
+_TOOLS = (
+    "torch",
+    "transformers",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "tokenizers",
+    "llama-cpp-python",
+)
 
 _MADE_OF = ("name", "source", "target", "recipe", "stages", "search")
 

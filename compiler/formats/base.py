@@ -51,7 +51,7 @@ class Artifact:
     Where shapes are fixed, `shapes` is what the manifest says of them, paths as the stage left
     them; `buckets` gives each of those its place in the bundle.
     `files` are what else lies in the bundle, by its place there; `metrics` is what the format's own
-    stages measured of it against the original.
+    stages measured of it against the original, `findings` in words what they found wrong.
     """
 
     model: StageInput
@@ -65,6 +65,7 @@ class Artifact:
     buckets: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
 
     @property
     def calibration_sha256(self) -> str | None:

@@ -131,9 +131,12 @@ class Model:
 
 
 class Context:
-    """Keys, values and buffers of one or several sequences; used by one thread at a time."""
+    """Keys, values and buffers of one or several sequences; used by one thread at a time.
 
-    def __init__(self, model: Model, shape: ContextShape) -> None:
+    `watch`, a C callback, is asked about every product and shown those that it wants.
+    """
+
+    def __init__(self, model: Model, shape: ContextShape, watch: Any = None) -> None:
         module = library()
         params = module.llama_context_default_params()
         params.n_ctx, params.n_seq_max = shape.tokens, shape.sequences
@@ -146,6 +149,8 @@ class Context:
             params.flash_attn_type = module.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.kv_unified = True
         params.swa_full = False
+        if watch is not None:
+            params.cb_eval = watch
         if shape.embeds:
             params.embeddings = True
             params.pooling_type = module.LLAMA_POOLING_TYPE_NONE
