@@ -32,7 +32,7 @@ from .stage_context import StageContext
 from .stages import StageInput, StageSpec
 
 ADAPTER, MERGE = "adapter", "merge-adapter"
-OPTIONS = frozenset({ADAPTER, MERGE})
+ADAPTER_OPTIONS = frozenset({ADAPTER, MERGE})
 _FOLDER = "model"
 _YES = ("true", "yes", "1")
 _PART = 8 << 20

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeward.compiler.adapter import read_adapter
-from edgeward.compiler.adapter_merge import adapter_folder, check_adapter, is_merged
+from edgeward.compiler.adapter_merge import (
+    ADAPTER_OPTIONS,
+    adapter_folder,
+    check_adapter,
+    is_merged,
+)
 from edgeward.compiler.stages import StageInput, StageResult, StageSpec
 from edgeward.errors import UsageError
 from edgeward.runtimes.engines.llama_adapter import ROLE
@@ -18,6 +23,7 @@ from .gguf_ecosystem import base_name, ecosystem_files, ecosystem_stage, file_st
 from .gguf_split import DEFAULT_SIZE, split_size
 
 SPLIT = "split-size"
+FINISH_OPTIONS = ADAPTER_OPTIONS | {SPLIT}
 
 
 @dataclass(frozen=True, slots=True)
