@@ -165,7 +165,7 @@ class Context:
         self._memory = module.llama_get_memory(pointer)
         self._end = weakref.finalize(self, module.llama_free, pointer)
         if model.adapter is not None:
-            adapters = (ctypes.c_void_p * 1)(model.adapter)
+            adapters = (type(model.adapter) * 1)(model.adapter)
             module.llama_set_adapters_lora(pointer, adapters, 1, (ctypes.c_float * 1)(1.0))
 
     def decode(self, ids: Ints, wanted: int) -> Floats:
