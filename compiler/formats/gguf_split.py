@@ -122,11 +122,17 @@ def _groups(tensors: Sequence[GgufTensor], most_bytes: int) -> list[list[GgufTen
         raise UsageError(
             "The model cannot be split into files as small as that",
             why="the first would hold metadata alone" if tensors else "it has no tensors",
-            next=f"edgeward compile … --split-size {-(-size // _UNITS['M'])}M, or larger",
+            next=f"edgeward compile … --split-size {_least(tensors)}M, or larger",
         )
     if len(groups) > _MAX_FILES:
         raise UsageError(f"The model would be split into more than {_MAX_FILES} files")
     return groups
+
+
+def _least(tensors: Sequence[GgufTensor]) -> int:
+    """Return the megabytes that the first file needs at least."""
+    size = _padded(tensors[0].size) if tensors else 0
+    return max(-(-size // _UNITS["M"]), 1)
 
 
 def _metadata(file: BinaryIO, header: GgufHeader) -> list[bytes]:
