@@ -20,7 +20,7 @@ from edgeward.runtimes.engines.llama_adapter import ROLE
 from .base import Job, Stages
 from .gguf_adapter import MODEL_NAME, adapter_file, adapter_stage, check_separate
 from .gguf_ecosystem import base_name, ecosystem_files, ecosystem_stage, file_stem
-from .gguf_split import DEFAULT_SIZE, split_size
+from .gguf_split import DEFAULT_SIZE, is_larger, split_size
 
 SPLIT = "split-size"
 FINISH_OPTIONS = ADAPTER_OPTIONS | {SPLIT}
@@ -86,7 +86,7 @@ def _with_adapter(job: Job, finished: Finished, stages: Stages) -> Finished:
 
 
 def _in_parts(job: Job, stem: str, finished: Finished, stages: Stages) -> Finished:
-    if finished.model.path.stat().st_size <= _most_bytes(job):
+    if not is_larger(finished.model.path, _most_bytes(job)):
         return finished
     made = stages.run(
         StageSpec(

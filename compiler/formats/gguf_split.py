@@ -47,6 +47,11 @@ def split_size(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
+def is_larger(source: Path, most_bytes: int) -> bool:
+    """Tell whether a GGUF's tensors together are larger than one file's may be."""
+    return sum(_padded(tensor.size) for tensor in read_header(source).tensors) > most_bytes
+
+
 def split_names(stem: str, count: int) -> list[str]:
     """Return the names of `count` files as llama.cpp looks for them."""
     return [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]

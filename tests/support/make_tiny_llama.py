@@ -21,7 +21,7 @@ if __name__ == "__main__":
     config = LlamaConfig(
         vocab_size=49152,
         hidden_size=64,
-        intermediate_size=192,
+        intermediate_size=512,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

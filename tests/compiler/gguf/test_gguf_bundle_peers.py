@@ -66,7 +66,8 @@ def test_the_device_proves_it_again(bundles: dict[str, Bundle]) -> None:
         "from edgeward.runtimes import load\n"
         "for path in sys.argv[1:]:\n"
         "    with load(Path(path), threads=1) as session:\n"
-        "        print(repr(session.generate('The ferry', max_tokens=12, temperature=0).text))\n"
+        "        pieces = session.generate('The ferry', max_tokens=12, temperature=0)\n"
+        "        print(repr(''.join(piece.text for piece in pieces)))\n"
     )
     source = str(ROOT / "src")
     paths = [bundles[name].path for name in (WHOLE, APART, MERGED)]

@@ -7,9 +7,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from tiny_gguf import F32, METADATA, UINT32, write_gguf
+from tiny_gguf import ARRAY, F32, METADATA, UINT32, write_gguf
 
-from edgeward.compiler.formats.gguf_split import split_file, split_size
+from edgeward.compiler.formats.gguf_split import is_larger, split_file, split_size
 from edgeward.errors import SourceError, UsageError
 from edgeward.runtimes.bundle.gguf_header import read_header, split_paths
 
@@ -70,6 +70,15 @@ def test_a_size_that_llama_cpp_would_not_read_is_refused(size: str) -> None:
 
 def test_sizes_are_counted_as_llama_cpp_counts_them() -> None:
     assert (split_size("2G"), split_size("500M")) == (2_000_000_000, 500_000_000)
+
+
+def test_what_fits_one_file_is_left_whole(tmp_path: Path) -> None:
+    """Metadata counts for nothing: a large vocabulary alone makes no second file."""
+    words = {**METADATA, "tokenizer.ggml.tokens": (ARRAY, ["x" * 100] * 4000)}
+    source = write_gguf(tmp_path / "words.gguf", words, [("one", (64, 64), F32)])
+    assert source.stat().st_size > 64 * 64 * 4 * 10
+    assert not is_larger(source, 64 * 64 * 4)
+    assert is_larger(source, 64 * 64 * 4 - 1)
 
 
 def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
