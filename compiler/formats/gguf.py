@@ -16,20 +16,20 @@ from edgeward.targets.profile import Engine, Profile
 
 from .base import Artifact, Job, Stages
 from .gguf_coverage import taken
+from .gguf_finish import FINISH_OPTIONS, check_finish, finish
 from .gguf_imatrix_file import read_importance
 from .gguf_mixed import check_mixed, mixed_types, rate_types
-from .gguf_options import OPTIONS, choices, importance
+from .gguf_options import TYPE_OPTIONS, choices, importance
 from .gguf_tolerances import TOLERANCES
 from .gguf_types import FORMAT, KINDS, MIXED
 from .gguf_view import extras_of
 from .gguf_vocabulary import VocabularyProof, prove_vocabulary
 
-__all__ = ["OPTIONS"]
-
+OPTIONS = TYPE_OPTIONS | FINISH_OPTIONS
 ENGINE = "llama"
 ENGINE_TOOLCHAIN, ENGINE_VERSION = "llama", "0.3.36"
 _HERE = "edgeward.compiler.formats"
-_MODEL, _IMPORTANCE = "model.gguf", "imatrix.gguf"
+_MODEL, _IMPORTANCE, _ASSETS = "model.gguf", "imatrix.gguf", "assets"
 _WRITTEN = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _BUFFERS = 1 << 30
 
@@ -57,6 +57,7 @@ def check(job: Job) -> None:
     given = importance(job)
     if isinstance(given, Path):
         read_importance(given)
+    check_finish(job)
     if job.shapes:
         raise UsageError("GGUF takes no fixed shapes", why="llama.cpp runs any length")
 
@@ -111,13 +112,17 @@ def build(job: Job, stages: Stages) -> Artifact:
         made = done["quantise"] = stages.run(_quantise(job, model, prepared.importance, types))
         model = made.as_input(_MODEL)
         options = _options(made)
+    finished = finish(job, model, done["convert"].as_input(_ASSETS), stages)
+    done |= finished.done
     return Artifact(
-        model=model,
-        name=f"{job.source.id.rsplit('/', 1)[-1]}-{job.recipe.precision.upper()}.gguf",
+        model=finished.model,
+        name=finished.name,
         engine_toolchain=_engine_toolchain(job.profile),
         results=tuple(done.values()),
         stages=tuple(done),
+        parts=finished.parts,
         options=options,
+        files=finished.files,
         metrics=prepared.vocabulary.metrics,
         findings=prepared.vocabulary.findings,
     )
