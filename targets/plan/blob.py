@@ -20,6 +20,10 @@ MAX_JSON = 16 * 2**20
 _SCHEMES = ("http", "https")
 
 
+class AbsentError(SourceError):
+    """There is no such file: another may do."""
+
+
 class Blob(Protocol):
     """A file of which parts are read. `name` stands in errors, `taken` counts the bytes read."""
 
@@ -41,7 +45,7 @@ class LocalBlob:
         """Return at most `size` bytes from `start`."""
         try:
             if not self._path.is_file():
-                raise SourceError(f"{self._path} is not a file")
+                raise AbsentError(f"{self._path} is not a file")
             with self._path.open("rb") as file:
                 file.seek(start)
                 data = file.read(size)
@@ -90,7 +94,8 @@ def _words(url: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         gated = error.code in (401, 403)
-        raise SourceError(
+        kind = AbsentError if error.code == http.HTTPStatus.NOT_FOUND else SourceError
+        raise kind(
             f"{url} answers {error.code} {error.reason}",
             why="the repository is private, gated or not there" if gated else "",
             next="hf download REPOSITORY, then edgeward plan FOLDER" if gated else "",

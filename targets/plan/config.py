@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from edgeward.errors import SourceError
 
 LARGEST = 2**31 - 1
+MOST_LAYERS = 10_000
 
 
 class Config:
@@ -78,9 +79,10 @@ class Config:
         return None
 
     def _whole(self, name: str, value: object, least: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+        most = MOST_LAYERS if "layer" in name and "types" not in name else LARGEST
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise SourceError(
-                f"{self.where}: {name} must be a whole number from {least} to {LARGEST}",
+                f"{self.where}: {name} must be a whole number from {least} to {most}",
                 why=f"it is {str(value)[:60]!a}",
             )
         return value

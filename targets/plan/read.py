@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeward.errors import SourceError, UsageError
 
-from .blob import Blob, LocalBlob, RemoteBlob, endpoint, whole
+from .blob import AbsentError, Blob, LocalBlob, RemoteBlob, endpoint, whole
 from .config import Config
 from .facts import ModelFacts, Tensor
 from .gather import facts_of
@@ -95,13 +95,12 @@ def _listed(opened: Opener) -> list[tuple[str, str, tuple[int, ...]]] | None:
     """The tensors of one file or of all shards, None where there are no safetensors files."""
     try:
         return read_tensors(opened("model.safetensors"))
-    except SourceError as alone:
-        try:
-            index = _json(opened(_INDEX))
-        except SourceError:
-            if "safetensors file" in alone.what or "header" in alone.what:
-                raise alone from None
-            return None
+    except AbsentError:
+        pass
+    try:
+        index = _json(opened(_INDEX))
+    except AbsentError:
+        return None
     with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
         shards = pool.map(lambda name: read_tensors(opened(name)), _shards(index))
         return [row for rows in shards for row in rows]
