@@ -28,10 +28,12 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     """Write `vocabulary.json`: what the original makes of every text and chat."""
     folder = context.inputs["source"]
     tokenizer = load_tokenizer(folder)
-    texts = _texts(tokenizer)
+    special = with_special(list(dict.fromkeys(tokenizer.all_special_tokens))[:_MOST_SPECIAL])
+    texts = _texts(tokenizer, {**HARD_TEXTS, **special})
     chats = _chats(tokenizer)
     document = {
         "texts": texts,
+        "special": list(special),
         "chats": chats,
         "generates": bool(params["generates"]),
         "has_template": bool(tokenizer.chat_template),
@@ -47,10 +49,9 @@ def reference(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _texts(tokenizer: Any) -> list[dict[str, Any]]:
-    special = list(dict.fromkeys(tokenizer.all_special_tokens))[:_MOST_SPECIAL]
+def _texts(tokenizer: Any, texts: Mapping[str, str]) -> list[dict[str, Any]]:
     found = []
-    for name, text in with_special(HARD_TEXTS, special).items():
+    for name, text in texts.items():
         plain = tokenizer(text, add_special_tokens=False)["input_ids"]
         found.append(
             {

@@ -75,9 +75,9 @@ CHATS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def with_special(texts: Mapping[str, str], special: list[str]) -> dict[str, str]:
-    """Return the texts and some with a tokenizer's special tokens among words."""
-    found = dict(texts)
-    for token in special:
-        found[f"{token} in a text"] = f"before{token}after {token} between {token}{token}\n{token}"
-    return found
+def with_special(special: list[str]) -> dict[str, str]:
+    """Return texts with a tokenizer's special tokens among words, by name."""
+    return {
+        f"{token} in a text": f"before{token}after {token} between {token}{token}\n{token}"
+        for token in special
+    }

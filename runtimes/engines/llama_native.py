@@ -22,7 +22,8 @@ from edgeward.errors import EngineError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
-_ERROR_LEVEL = 3
+# GGML_LOG_LEVEL_ERROR of ggml.h.
+_ERROR_LEVEL = 4
 _GGML_F32, _GGML_F16 = 0, 1
 # llama.cpp rounds a context up to this.
 TOKENS_STEP = 256
