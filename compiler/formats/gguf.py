@@ -65,7 +65,7 @@ def toolchain() -> str:
 
 def build(job: Job, stages: Stages) -> Artifact:
     """Convert, prove the vocabulary, then quantise where the precision asks for it."""
-    done = {"convert": stages.run(_convert(job))}
+    done = {"convert": stages.run(convert_stage(job))}
     converted = done["convert"].as_input(_MODEL)
     vocabulary = prove_vocabulary(job.source, converted, stages)
     done["vocabulary-reference"], done["vocabulary"] = vocabulary.results
@@ -73,7 +73,7 @@ def build(job: Job, stages: Stages) -> Artifact:
     options: dict[str, str | int | float | bool] = {}
     if not KINDS[job.recipe.precision].floats:
         weights = _importance(job, converted, done, stages)
-        made = done["quantise"] = stages.run(_quantise(job, converted, weights))
+        made = done["quantise"] = stages.run(quantise_stage(job, converted, weights))
         model = made.as_input(_MODEL)
         options = _options(made)
     return Artifact(
@@ -94,7 +94,8 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
     return {"providers": ",".join(providers)} if providers else {}
 
 
-def _convert(job: Job) -> StageSpec:
+def convert_stage(job: Job) -> StageSpec:
+    """Return the stage that writes the model in floats: in the precision's, else in its own."""
     source = job.source
     return StageSpec(
         name="convert",
@@ -113,6 +114,19 @@ def _convert(job: Job) -> StageSpec:
     )
 
 
+def importance_stage(job: Job, converted: StageInput) -> StageSpec:
+    """Return the stage that makes an importance matrix of the calibration texts."""
+    return StageSpec(
+        name="imatrix",
+        call=f"{_HERE}.gguf_imatrix:weigh",
+        version=1,
+        inputs={"model": converted},
+        params={"texts": list(job.calibration), "threads": 1},
+        toolchain=ENGINE_TOOLCHAIN,
+        estimate_bytes=job.source.weight_bytes + _BUFFERS,
+    )
+
+
 def _importance(
     job: Job, converted: StageInput, done: dict[str, StageResult], stages: Stages
 ) -> StageInput | None:
@@ -122,21 +136,12 @@ def _importance(
         return None
     if isinstance(wanted, Path):
         return StageInput(wanted, sha256_of(wanted))
-    made = done["imatrix"] = stages.run(
-        StageSpec(
-            name="imatrix",
-            call=f"{_HERE}.gguf_imatrix:weigh",
-            version=1,
-            inputs={"model": converted},
-            params={"texts": list(job.calibration), "threads": 1},
-            toolchain=ENGINE_TOOLCHAIN,
-            estimate_bytes=job.source.weight_bytes + _BUFFERS,
-        )
-    )
+    made = done["imatrix"] = stages.run(importance_stage(job, converted))
     return made.as_input(_IMPORTANCE)
 
 
-def _quantise(job: Job, converted: StageInput, weights: StageInput | None) -> StageSpec:
+def quantise_stage(job: Job, converted: StageInput, weights: StageInput | None) -> StageSpec:
+    """Return the stage that quantises what was converted, by an importance matrix if there is."""
     chosen = choices(job)
     beside = {} if weights is None else {"importance": weights}
     tensors: list[JSON] = [list(one) for one in chosen.tensors]
