@@ -88,7 +88,7 @@ class Prepared:
 
 def prepare(job: Job, stages: Stages) -> Prepared:
     """Convert, prove the vocabulary, and weigh what the precision's rounding goes by."""
-    done = {"convert": stages.run(_convert(job))}
+    done = {"convert": stages.run(convert_stage(job))}
     converted = done["convert"].as_input(_MODEL)
     vocabulary = prove_vocabulary(job.source, converted, stages)
     done["vocabulary-reference"], done["vocabulary"] = vocabulary.results
@@ -106,10 +106,10 @@ def build(job: Job, stages: Stages) -> Artifact:
     done, model = prepared.done, prepared.model
     options: dict[str, str | int | float | bool] = {}
     if not KINDS[job.recipe.precision].floats:
-        types = [*choices(job).tensors]
-        if job.recipe.precision == MIXED:
-            types += mixed_types(job, prepared.rates.data)
-        made = done["quantise"] = stages.run(_quantise(job, model, prepared.importance, types))
+        mixed = job.recipe.precision == MIXED
+        types = mixed_types(job, prepared.rates.data) if mixed else []
+        made = stages.run(quantise_stage(job, model, prepared.importance, types))
+        done["quantise"] = made
         model = made.as_input(_MODEL)
         options = _options(made)
     finished = finish(job, model, done["convert"].as_input(_ASSETS), stages)
@@ -134,7 +134,8 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
     return {"providers": ",".join(providers)} if providers else {}
 
 
-def _convert(job: Job) -> StageSpec:
+def convert_stage(job: Job) -> StageSpec:
+    """Return the stage that writes the model in floats: in the precision's, else in its own."""
     source = job.source
     return StageSpec(
         name="convert",
@@ -153,6 +154,19 @@ def _convert(job: Job) -> StageSpec:
     )
 
 
+def importance_stage(job: Job, converted: StageInput) -> StageSpec:
+    """Return the stage that makes an importance matrix of the calibration texts."""
+    return StageSpec(
+        name="imatrix",
+        call=f"{_HERE}.gguf_imatrix:weigh",
+        version=1,
+        inputs={"model": converted},
+        params={"texts": list(job.calibration), "threads": 1},
+        toolchain=ENGINE_TOOLCHAIN,
+        estimate_bytes=job.source.weight_bytes + _BUFFERS,
+    )
+
+
 def _importance(
     job: Job, converted: StageInput, done: dict[str, StageResult], stages: Stages
 ) -> StageInput | None:
@@ -162,29 +176,23 @@ def _importance(
         return None
     if isinstance(wanted, Path):
         return StageInput(wanted, sha256_of(wanted))
-    made = done["imatrix"] = stages.run(
-        StageSpec(
-            name="imatrix",
-            call=f"{_HERE}.gguf_imatrix:weigh",
-            version=1,
-            inputs={"model": converted},
-            params={"texts": list(job.calibration), "threads": 1},
-            toolchain=ENGINE_TOOLCHAIN,
-            estimate_bytes=job.source.weight_bytes + _BUFFERS,
-        )
-    )
+    made = done["imatrix"] = stages.run(importance_stage(job, converted))
     return made.as_input(_IMPORTANCE)
 
 
-def _quantise(
+def quantise_stage(
     job: Job,
     converted: StageInput,
     weights: StageInput | None,
-    types: Sequence[tuple[str, str]],
+    types: Sequence[tuple[str, str]] = (),
 ) -> StageSpec:
+    """Return the stage that quantises what was converted, by an importance matrix if there is.
+
+    `types` are of single tensors, behind those that a user gave.
+    """
     chosen = choices(job)
     beside = {} if weights is None else {"importance": weights}
-    tensors: list[JSON] = [list(one) for one in types]
+    tensors: list[JSON] = [list(one) for one in (*chosen.tensors, *types)]
     return StageSpec(
         name="quantise",
         call=f"{_HERE}.gguf_quantise:quantise",
