@@ -45,9 +45,9 @@ KINDS: dict[str, Kind] = {
     "q4_k_m": Kind(15, "q4_k"),
     "q4_k_s": Kind(14, "q4_k"),
     "q4_0": Kind(2, "q4_0"),
+    "iq4_xs": Kind(30, "iq4_xs"),
     # Every tensor's type is named: the file's own is what llama.cpp calls it.
     MIXED: Kind(2, "q4_0", weighed=True),
-    "iq4_xs": Kind(30, "iq4_xs"),
     "iq3_m": Kind(27, "iq3_s", weighed=True),
     "iq3_s": Kind(26, "iq3_s", weighed=True),
     "iq3_xs": Kind(22, "iq3_s", weighed=True),

@@ -113,7 +113,7 @@ def test_the_table_of_precisions_is_the_recipes() -> None:
     for precision, kind in KINDS.items():
         assert gguf.tolerances()[precision, "distributions"].golden
         assert gguf.tolerances()[precision, "vectors"].golden
-        assert kind.weighed == precision.startswith(("iq2", "iq3"))
+        assert kind.weighed == precision.startswith(("iq2", "iq3", "mixed"))
 
 
 def test_more_bits_are_held_to_more() -> None:
