@@ -1,4 +1,4 @@
-"""What the planner and the clouds need of a profile: prices, shares of the peak, names with dots."""
+"""What planner and clouds need of a profile: prices, shares of the peak, names with dots."""
 
 from __future__ import annotations
 
