@@ -29,7 +29,8 @@ from .progress import NullReporter
 from .prove import prove
 from .texts import ProofTexts
 
-_ROUNDS, _CLOSE, _AIM = 5, 0.02, 0.95
+ROUNDS = 5
+_CLOSE, _AIM = 0.02, 0.95
 # Of a bundle, beside its weights: tokenizer, configuration, golden inputs.
 _BESIDE = 8 << 20
 
@@ -95,11 +96,11 @@ def fit(
     return min(search.kept, key=search.rank).proved, search.trail
 
 
-class _Mixes:
+class MixedSizes:
     """Sizes of mixed files between the least and the most, narrowed by what each was found to lose.
 
-    What rounding is thought to cost is taken times what the last file lost over what it was thought
-    to: the kernels round activations too.
+    What a file loses is taken to be a line over what its rounding is thought to cost: the kernels
+    round activations too, and the costs are only right for small errors.
     """
 
     def __init__(
@@ -107,27 +108,41 @@ class _Mixes:
     ) -> None:
         self._offers, self._rest = offers, rest
         self._low, self._high = least, most
+        self._points: list[tuple[float, float]] = []
+        self._kept = False
 
     def first(self, wanted: float) -> int:
         """Return the size to begin with."""
         return self._inside(size_for(self._offers, wanted * _AIM) + self._rest)
 
-    def after(self, size: int, found: Found | None, measured: float, wanted: float) -> int | None:
+    def after(self, size: int, found: bool, measured: float, wanted: float) -> int | None:
         """Return the next size, None where another would tell little."""
-        if found is None:
-            if size >= self._high:
-                return None
-            self._low = size
-        else:
-            self._high = size
-        if self._high - self._low <= _CLOSE * self._high:
+        self._points.append((choose(self._offers, size - self._rest).cost, measured))
+        if not found and size >= self._high:
             return None
-        thought = choose(self._offers, size - self._rest).cost
-        aim = thought * wanted * _AIM / measured if measured > 0 else 0.0
-        told = self._inside(size_for(self._offers, aim) + self._rest) if aim > 0 else 0
-        middle = (self._low + self._high) // 2
-        narrows = self._low < told < self._high
-        return told if narrows else middle
+        self._low, self._high = (self._low, size) if found else (size, self._high)
+        self._kept = self._kept or found
+        if self._high - self._low <= _CLOSE * self._high:
+            return self._last()
+        if len(self._points) == ROUNDS - 1:
+            return self._last()
+        told = self._inside(size_for(self._offers, self._cost_for(wanted * _AIM)) + self._rest)
+        return told if self._low < told < self._high else (self._low + self._high) // 2
+
+    def _last(self) -> int | None:
+        """The largest, where nothing smaller has kept the bound."""
+        return None if self._kept else self._high
+
+    def _cost_for(self, wanted: float) -> float:
+        """What rounding may be thought to cost so that so much is lost."""
+        thought, measured = self._points[-1]
+        slope, floor = measured / thought if thought > 0 else 0.0, 0.0
+        if len(self._points) > 1:
+            before, lost = self._points[-2]
+            run = thought - before
+            slope = (measured - lost) / run if run else slope
+            floor = max(measured - slope * thought, 0.0)
+        return max(wanted - floor, 0.0) / slope if slope > 0 else 0.0
 
     def _inside(self, size: int) -> int:
         return min(max(size, self._low), self._high)
@@ -161,12 +176,13 @@ class _Search:
         if wanted is None:
             self._try(_sized(job, most))
             return
-        mixes = _Mixes(offers, rest, least, most)
+        mixes = MixedSizes(offers, rest, least, most)
         size: int | None = mixes.first(wanted)
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             if size is None:
                 return
-            size = mixes.after(size, self._try(_sized(job, size)), self._measured, wanted)
+            found = self._try(_sized(job, size)) is not None
+            size = mixes.after(size, found, self._measured, wanted)
 
     def recipe(self, job: Job) -> None:
         """Try a recipe that fits and could be better than what was found."""
