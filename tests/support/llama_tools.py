@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.compiler.toolchains.registry import lock_path
 
 SCRIPT = "convert_hf_to_gguf.py"
+# Before any test has a cache of its own.
+CACHE = cache_root()
 SUPPORT = ROOT / "tests" / "support"
 # The script's main, called once for each model: torch is imported once.
 _CONVERT = """
@@ -53,7 +57,7 @@ def run_there(name: str, *words: str | Path, paths: Sequence[Path] = ()) -> str:
 def converter() -> Path:
     """Return the folder that holds `convert_hf_to_gguf.py`, of the sources of the toolchain."""
     wanted = read_lock("gguf", lock_path("gguf")).unpacked[0].pin
-    folder = cache_root() / "peers" / wanted.replace("==", "-")
+    folder = CACHE / "peers" / wanted.replace("==", "-")
     if (folder / SCRIPT).is_file():
         return folder
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,7 +85,16 @@ def bare_quantise(source: Path, target: Path, **settings: Any) -> None:
     run_there("llama", script, source, target, json.dumps(settings))
 
 
-def make_models(folder: Path, tokenizer: Path, *names: str) -> Path:
-    """Write tiny random models; returns the folder."""
-    run_there("gguf", SUPPORT / "make_gguf_models.py", folder, tokenizer, *names)
-    return folder
+def make_models(tokenizer: Path, *names: str) -> dict[str, Path]:
+    """Return folders of tiny random models by name, made the first time."""
+    script = SUPPORT / "make_gguf_models.py"
+    root = CACHE / "models" / f"tiny-gguf-{hashlib.sha256(script.read_bytes()).hexdigest()[:8]}"
+    root.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in names if not (root / name).is_dir()]
+    if missing:
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            run_there("gguf", script, scratch, tokenizer, *missing)
+            for name in missing:
+                with suppress(OSError):  # another process was faster
+                    (Path(scratch) / name).rename(root / name)
+    return {name: root / name for name in names}

@@ -37,12 +37,12 @@ LARGE = {
 }
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("bert", SIZES),
-    "gpt2": ("gpt2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512}),
-    "gpt_neox": ("gpt_neox", SIZES),
+    "gpt2": ("gpt2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "n_ctx": 512}),
+    "granite": ("granite", SHARED),
     "llama": ("llama", SHARED),
     "mixtral": ("mixtral", {**SHARED, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "olmo2": ("olmo2", SHARED),
-    "qwen2": ("qwen2", SHARED),
+    "smollm3": ("smollm3", SHARED),
     "qwen3_moe": ("qwen3_moe", {**SHARED, "head_dim": 16, **EXPERTS}),
     "sharded": ("llama", LARGE),
     "starcoder2": ("starcoder2", SHARED),

@@ -19,32 +19,40 @@ from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.stages import StageRunner
 
 NAMES = (
-    "bert", "gpt2", "gpt_neox", "llama", "mixtral", "olmo2", "qwen2", "qwen3_moe", "starcoder2",
-    "unknown", "wide",
+    "bert", "gpt2", "granite", "llama", "mixtral", "olmo2", "smollm3", "qwen3_moe", "sharded",
+    "starcoder2", "unknown", "wide",
 )  # fmt: skip
 JobMaker = Callable[..., Job]
 
 
-@pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def smol() -> Path:
+    """SmolLM2-135M-Instruct, found before a test has a cache of its own."""
+    return smollm2()
+
+
+@pytest.fixture(scope="session")
+def tokenizers(smol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tokenizer of SmolLM2, and beside it MiniLM's."""
     folder = tmp_path_factory.mktemp("tokenizers")
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(smollm2() / name, folder / name)
+        shutil.copyfile(smol / name, folder / name)
     (folder / "wordpiece").mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         shutil.copyfile(minilm() / name, folder / "wordpiece" / name)
     return folder
 
 
-@pytest.fixture(scope="module")
-def models(tokenizers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model of each name."""
-    return make_models(tmp_path_factory.mktemp("models"), tokenizers, *NAMES)
+@pytest.fixture(scope="session")
+def models(tokenizers: Path) -> dict[str, Path]:
+    """Tiny models by name."""
+    return make_models(tokenizers, *NAMES)
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageRunner]:
+def runner(
+    models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StageRunner]:
     """One for all tests of a file, on a cache of its own: torch is imported once."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:

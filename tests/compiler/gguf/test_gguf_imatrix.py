@@ -57,14 +57,14 @@ def token_windows(model: Path, texts: tuple[str, ...]) -> list[list[int]]:
 
 
 def test_it_is_what_torch_sees(
-    runner: StageRunner, models: Path, job_of: JobMaker, tmp_path: Path
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker, tmp_path: Path
 ) -> None:
-    made = weighed(runner, models / "wide", job_of)
+    made = weighed(runner, models["wide"], job_of)
     found = read_importance(made.path / "imatrix.gguf")
-    windows = token_windows(models / "wide", job_of(models / "wide", "q4_0").calibration)
+    windows = token_windows(models["wide"], job_of(models["wide"], "q4_0").calibration)
     words = [",".join(map(str, window)) for window in windows]
     script = SUPPORT / "torch_activations.py"
-    run_there("gguf", script, models / "wide", tmp_path / "torch.npz", *words)
+    run_there("gguf", script, models["wide"], tmp_path / "torch.npz", *words)
     expected = dict(np.load(tmp_path / "torch.npz"))
     assert set(found.means) == set(expected)
     assert made.data["tokens"] == sum(map(len, windows))
@@ -73,9 +73,9 @@ def test_it_is_what_torch_sees(
 
 
 def test_each_expert_is_weighed_by_what_it_was_asked(
-    runner: StageRunner, models: Path, job_of: JobMaker
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker
 ) -> None:
-    made = weighed(runner, models / "qwen3_moe", job_of)
+    made = weighed(runner, models["qwen3_moe"], job_of)
     sums, used, experts = sums_of(made.path / "imatrix.gguf"), 2, 4
     for layer in range(2):
         router = f"blk.{layer}.ffn_gate_inp.weight"
@@ -88,8 +88,10 @@ def test_each_expert_is_weighed_by_what_it_was_asked(
         np.testing.assert_allclose(gate, used * sums[f"{router}.in_sum2"], rtol=1e-3)
 
 
-def test_an_encoder_is_weighed_too(runner: StageRunner, models: Path, job_of: JobMaker) -> None:
-    made = weighed(runner, models / "bert", job_of)
+def test_an_encoder_is_weighed_too(
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker
+) -> None:
+    made = weighed(runner, models["bert"], job_of)
     found = read_importance(made.path / "imatrix.gguf")
     assert {name.split(".", 2)[2] for name in found.means} >= {
         "attn_q.weight",
@@ -100,16 +102,16 @@ def test_an_encoder_is_weighed_too(runner: StageRunner, models: Path, job_of: Jo
 
 
 def test_texts_that_are_too_short_are_refused(
-    runner: StageRunner, models: Path, job_of: JobMaker
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker
 ) -> None:
     with pytest.raises(StageError, match="too short to weigh"):
-        weighed(runner, models / "llama", job_of, ("One.", "Two."))
+        weighed(runner, models["llama"], job_of, ("One.", "Two."))
 
 
 def test_it_is_the_same_again(
-    runner: StageRunner, models: Path, job_of: JobMaker, tmp_path: Path
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker, tmp_path: Path
 ) -> None:
-    job = job_of(models / "llama", "q4_0")
+    job = job_of(models["llama"], "q4_0")
     source = runner.run(convert_stage(job)).as_input("model.gguf")
     first = runner.run(importance_stage(job, source))
     other = StageInput(source.path, "another digest, so that it runs again")

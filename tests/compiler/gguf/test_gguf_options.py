@@ -16,6 +16,7 @@ from edgeward.compiler.formats import gguf
 from edgeward.compiler.formats.base import Job
 from edgeward.compiler.formats.gguf_options import Choices, choices, importance
 from edgeward.compiler.formats.gguf_types import KINDS, NEEDS_IMPORTANCE, TYPE_NUMBERS
+from edgeward.compiler.formats.gguf_vocabulary import METRICS
 from edgeward.compiler.given_data import GivenData
 from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.shapes import FixedShapes
@@ -129,6 +130,26 @@ def test_more_bits_are_held_to_more() -> None:
     assert divergences == sorted(divergences)
     cosines = [bound(name, "vectors", "eval_cosine_min") for name in order]
     assert cosines == sorted(cosines, reverse=True)
+
+
+@pytest.mark.parametrize("precision", KINDS)
+def test_a_broken_file_passes_at_no_precision(precision: str) -> None:
+    told = gguf.tolerances()[precision, "distributions"]
+    unrelated = {"eval_kl_mean": 4.0, "eval_top1_agreement": 0.05, "eval_perplexity_ratio": 50.0}
+    for bound in told.compile_only:
+        if bound.metric in unrelated:
+            assert not bound.check(unrelated[bound.metric]).passed
+    for bound in gguf.tolerances()[precision, "vectors"].compile_only:
+        if bound.metric in ("eval_cosine_mean", "eval_cosine_min"):
+            assert not bound.check(0.3).passed
+
+
+@pytest.mark.parametrize("kind", ["distributions", "vectors"])
+def test_a_wrong_tokenizer_passes_at_no_precision(kind: str) -> None:
+    for precision in KINDS:
+        bounds = gguf.tolerances()[precision, kind].compile_only
+        held = {bound.metric for bound in bounds if not bound.check(0.99).passed}
+        assert held >= set(METRICS)
 
 
 def test_named_options_reach_the_request() -> None:

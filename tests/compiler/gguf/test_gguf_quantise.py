@@ -47,15 +47,15 @@ def types(header: GgufHeader) -> dict[str, str]:
 )
 def test_the_file_is_llama_cpps(
     runner: StageRunner,
-    models: Path,
+    models: dict[str, Path],
     job_of: JobMaker,
     tmp_path: Path,
     precision: str,
     options: dict[str, Any],
     settings: dict[str, Any],
 ) -> None:
-    source = converted(runner, models / "wide", job_of)
-    made = runner.run(quantise_stage(job_of(models / "wide", precision, **options), source, None))
+    source = converted(runner, models["wide"], job_of)
+    made = runner.run(quantise_stage(job_of(models["wide"], precision, **options), source, None))
     asked: dict[str, Any] = {"ftype": KINDS[precision].number}
     asked |= {n: TYPE_NUMBERS[v] for n, v in settings.items() if isinstance(v, str)}
     if "tensors" in settings:
@@ -72,9 +72,9 @@ def test_the_file_is_llama_cpps(
 
 
 def test_a_weighed_file_is_llama_cpps(
-    runner: StageRunner, models: Path, job_of: JobMaker, tmp_path: Path
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker, tmp_path: Path
 ) -> None:
-    source, job = converted(runner, models / "wide", job_of), job_of(models / "wide", "iq2_xs")
+    source, job = converted(runner, models["wide"], job_of), job_of(models["wide"], "iq2_xs")
     weights = runner.run(importance_stage(job, source)).as_input("imatrix.gguf")
     made = runner.run(quantise_stage(job, source, weights))
     importance = read_importance(weights.path)
@@ -91,8 +91,8 @@ def test_a_weighed_file_is_llama_cpps(
         },
     )
     assert (made.path / "model.gguf").read_bytes() == (tmp_path / "bare.gguf").read_bytes()
-    unweighed = runner.run(quantise_stage(job_of(models / "wide", "q4_0"), source, None))
-    weighed = runner.run(quantise_stage(job_of(models / "wide", "q4_0"), source, weights))
+    unweighed = runner.run(quantise_stage(job_of(models["wide"], "q4_0"), source, None))
+    weighed = runner.run(quantise_stage(job_of(models["wide"], "q4_0"), source, weights))
     assert (weighed.data["weighed"], unweighed.data["weighed"]) == (14, 0)
     assert (weighed.path / "model.gguf").read_bytes() != (
         unweighed.path / "model.gguf"
@@ -100,11 +100,11 @@ def test_a_weighed_file_is_llama_cpps(
 
 
 def test_few_bits_without_a_matrix_are_refused_in_llama_cpps_words(
-    runner: StageRunner, models: Path, job_of: JobMaker
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker
 ) -> None:
-    source = converted(runner, models / "wide", job_of)
+    source = converted(runner, models["wide"], job_of)
     with pytest.raises(StageError, match="could not quantise") as error:
-        runner.run(quantise_stage(job_of(models / "wide", "iq2_xxs"), source, None))
+        runner.run(quantise_stage(job_of(models["wide"], "iq2_xxs"), source, None))
     assert "imatrix" in error.value.why
 
 
@@ -114,10 +114,10 @@ def fallbacks(made: StageResult) -> dict[str, tuple[int, str, str]]:
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe"])
 def test_every_tensor_that_fell_back_is_told(
-    runner: StageRunner, models: Path, job_of: JobMaker, name: str
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker, name: str
 ) -> None:
-    source = converted(runner, models / name, job_of)
-    made = runner.run(quantise_stage(job_of(models / name, "q4_k_m"), source, None))
+    source = converted(runner, models[name], job_of)
+    made = runner.run(quantise_stage(job_of(models[name], "q4_k_m"), source, None))
     header = read_header(made.path / "model.gguf")
     told = fallbacks(made)
     got = types(header)
@@ -129,10 +129,10 @@ def test_every_tensor_that_fell_back_is_told(
 
 
 def test_nothing_falls_back_where_rows_divide(
-    runner: StageRunner, models: Path, job_of: JobMaker
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker
 ) -> None:
-    source = converted(runner, models / "wide", job_of)
-    made = runner.run(quantise_stage(job_of(models / "wide", "q4_k_m"), source, None))
+    source = converted(runner, models["wide"], job_of)
+    made = runner.run(quantise_stage(job_of(models["wide"], "q4_k_m"), source, None))
     assert made.data["fallbacks"] == []
     assert made.data["types"]["Q4_K"] > 0
     assert "fell back" not in made.data["summary"]
