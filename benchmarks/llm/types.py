@@ -1,0 +1,171 @@
+"""Every GGUF type of a model and mixed files of the same sizes: size, accuracy, speed.
+
+usage: python benchmarks/llm/types.py MODEL_FOLDER [--types q8_0,q4_k_m] [--out FOLDER]
+
+Each file is compiled and proved as `edgeward compile` does it; beside each type a mixed file of at
+most its bytes. What llama.cpp's own function makes of the same float file is held against ours byte
+for byte. Speeds are medians over rounds that ask all files in turn (A B C A B C) in one process, one
+thread, over those of the first type. Prints a Markdown table; --out keeps it and a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks" / "onnx")]
+
+from llama_tools import bare_quantise, run_there  # noqa: E402
+from peers import room  # noqa: E402
+
+from edgeward.compiler.compile import (  # noqa: E402
+    Compiled,
+    CompileRequest,
+    compile_model,
+    stage_runner,
+)
+from edgeward.compiler.formats import gguf  # noqa: E402
+from edgeward.compiler.formats.gguf_types import KINDS, MIXED  # noqa: E402
+from edgeward.compiler.progress import NullReporter  # noqa: E402
+from edgeward.compiler.stages import StageRunner  # noqa: E402
+from edgeward.targets.probe import probe  # noqa: E402
+
+HERE = Path(__file__).parent
+# With no importance matrix, where llama.cpp's own function needs none either.
+PLAIN = ("q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q4_0", "iq4_xs")
+WEIGHED = ("iq3_m", "iq3_xxs", "iq2_m", "iq2_xxs")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file: its bytes, what it loses, and whether llama.cpp's own is the same."""
+
+    name: str
+    path: Path
+    size: int
+    divergence: float
+    top1: float
+    perplexity: float
+    same: str
+
+
+def compiled(
+    model: Path, output: Path, precision: str, runner: StageRunner, size: int | None = None
+) -> Compiled:
+    """Compile one precision, whatever its proof says."""
+    request = CompileRequest(
+        str(model),
+        ("x86-64-cpu",),
+        output,
+        (precision,),
+        format="gguf",
+        accept_degraded=True,
+        options={} if size is None else {"size": (f"{size} B",)},
+    )
+    (one,) = compile_model(request, runner=runner)
+    return one
+
+
+def rows(model: Path, types: Sequence[str], folder: Path, runner: StageRunner) -> Iterator[Row]:
+    """Give each type's row and that of a mixed file of its size."""
+    for precision in types:
+        one = compiled(model, folder / precision, precision, runner)
+        plain = _row(precision, one, _same(one, folder, runner))
+        yield plain
+        if plain.divergence > 0 and not KINDS[precision].floats:
+            mixed = compiled(model, folder / f"{precision}-mixed", MIXED, runner, plain.size)
+            yield _row(f"mixed, as {precision}", mixed, "")
+
+
+def _row(name: str, one: Compiled, same: str) -> Row:
+    manifest = one.bundle.manifest
+    figures = manifest.proof.figures
+    path = one.bundle.path / manifest.entry
+    return Row(
+        name,
+        path,
+        path.stat().st_size,
+        figures["eval_kl_mean"],
+        figures["eval_top1_agreement"],
+        figures["eval_perplexity_ratio"],
+        same,
+    )
+
+
+def _same(one: Compiled, folder: Path, runner: StageRunner) -> str:
+    precision = one.job.recipe.precision
+    if precision not in PLAIN:
+        return ""
+    source = gguf.prepare(one.job, runner).model.path
+    theirs = folder / "theirs.gguf"
+    bare_quantise(source, theirs, ftype=KINDS[precision].number)
+    mine = one.bundle.path / one.bundle.manifest.entry
+    same = theirs.read_bytes() == mine.read_bytes()
+    theirs.unlink()
+    return "yes" if same else "no"
+
+
+def speeds(listed: Sequence[Row]) -> list[dict[str, float]]:
+    """Return prefill and decode of each file over the first's."""
+    paths = [str(row.path) for row in listed]
+    return list(json.loads(run_there("llama", HERE / "types_contestant.py", *paths)))
+
+
+def table(listed: Sequence[Row], speed: Sequence[dict[str, float]]) -> str:
+    """Return the rows as Markdown."""
+    head = ["type", "MB", "KL", "top-1", "perplexity", "prefill 128", "decode at 128", "same bytes"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row, each in zip(listed, speed, strict=True):
+        cells = [
+            row.name,
+            f"{row.size / 1e6:.1f}",
+            f"{row.divergence:.4f}",
+            f"{row.top1:.3f}",
+            f"{row.perplexity:.3f}",
+            f"{each['prefill']:.2f}",
+            f"{each['decode']:.2f}",
+            row.same,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Compile, measure, print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--types", default=",".join((*PLAIN, *WEIGHED)))
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    machine = probe()
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        stage_runner(CompileRequest("", (), Path(scratch)), NullReporter()) as runner,
+    ):
+        types = ["fp16", *given.types.split(",")]
+        listed = list(rows(given.model, types, Path(scratch), runner))
+        text = f"{given.model.name}; {machine.cpu_model}, {machine.cores} cores, 1 thread\n\n"
+        text += table(listed, speeds(listed))
+    print(text)
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / f"{given.model.name}.md").write_text(text)
+        points = [[row.name, row.size, row.divergence] for row in listed]
+        picture = given.out / f"{given.model.name}.svg"
+        subprocess.run(
+            [room("plot"), HERE / "picture.py", picture, given.model.name],
+            input=json.dumps(points),
+            text=True,
+            check=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
