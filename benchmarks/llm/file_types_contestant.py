@@ -1,6 +1,6 @@
 """Prefill and decode of several GGUF files in turn; run with the `llama` toolchain's Python.
 
-usage: types_contestant.py FILE.gguf... prints JSON: speeds over the first file's.
+usage: file_types_contestant.py FILE.gguf... prints JSON: speeds over the first file's.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Every GGUF type of a model and mixed files of the same sizes: size, accuracy, speed.
 
-usage: python benchmarks/llm/types.py MODEL_FOLDER [--types q8_0,q4_k_m] [--out FOLDER]
+usage: python benchmarks/llm/file_types.py MODEL_FOLDER [--types q8_0,q4_k_m] [--out FOLDER]
 
 Each file is compiled and proved as `edgeward compile` does it; beside each type a mixed file of at
 most its bytes. What llama.cpp's own function makes of the same float file is held against ours byte
-for byte. Speeds are medians over rounds that ask all files in turn (A B C A B C) in one process, one
-thread, over those of the first type. Prints a Markdown table; --out keeps it and a picture.
+for byte. Speeds are over the first type's: all files asked in turn (A B C A B C) in one process of
+one thread, medians of the rounds' own ratios. Prints a Markdown table; --out keeps it and a picture.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _same(one: Compiled, folder: Path, runner: StageRunner) -> str:
 def speeds(listed: Sequence[Row]) -> list[dict[str, float]]:
     """Return prefill and decode of each file over the first's."""
     paths = [str(row.path) for row in listed]
-    return list(json.loads(run_there("llama", HERE / "types_contestant.py", *paths)))
+    return list(json.loads(run_there("llama", HERE / "file_types_contestant.py", *paths)))
 
 
 def table(listed: Sequence[Row], speed: Sequence[dict[str, float]]) -> str:
