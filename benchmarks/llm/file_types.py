@@ -5,7 +5,7 @@ usage: python benchmarks/llm/file_types.py MODEL_FOLDER [--types q8_0,q4_k_m] [-
 Each file is compiled and proved as `edgeward compile` does it; beside each type a mixed file of at
 most its bytes. What llama.cpp's own function makes of the same float file is held against ours byte
 for byte. Speeds are over the first type's: all files asked in turn (A B C A B C) in one process of
-one thread, medians of the rounds' own ratios. Prints a Markdown table; --out keeps it and a picture.
+one thread, medians of the rounds' own ratios. Prints a table; --out keeps it and a picture.
 """
 
 from __future__ import annotations
