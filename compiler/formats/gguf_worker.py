@@ -20,6 +20,7 @@ from edgeward.errors import SourceError, UnsupportedError
 from edgeward.runtimes.bundle.gguf_header import GgufHeader, read_header
 
 from .gguf_progress import growing
+from .gguf_rows import by_rows
 from .gguf_tokenizer_check import UNKNOWN, check_tokenizer, unknown_tokenizer
 from .gguf_view import link_view, stored_type
 from .onnx_assets import copy_assets
@@ -69,6 +70,7 @@ def _write(view: Path, target: Path, floats: str, context: StageContext) -> None
         model_class = conversion.get_model_class(architecture)
         file_type = getattr(gguf.LlamaFileType, _FILE_TYPES[floats])
         model = model_class(view, file_type, target)
+        model.modify_tensors = by_rows(model.modify_tensors)
         model.prepare_tensors()
         model.prepare_metadata(vocab_only=False)
         writer = model.gguf_writer
