@@ -102,7 +102,7 @@ def numbers_of(raw: NDArray[np.uint8], tensor: GgufTensor) -> NDArray[np.float32
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize
 
-    row = tensor.shape[-1] // tensor.type.block * tensor.type.bytes
+    row = tensor.shape[-1] // tensor.type.block * tensor.type.size
     kind = GGMLQuantizationType(_NUMBERS[tensor.type.name])
     return np.asarray(dequantize(raw.reshape(-1, row), kind), np.float32)
 

@@ -12,30 +12,9 @@ from numpy.typing import NDArray
 
 from edgeward.errors import EngineError
 
+from .gguf_types import TYPE_NUMBERS
+
 Floats = NDArray[np.float32]
-# enum ggml_type of ggml.h
-TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q5_0": 6,
-    "q5_1": 7,
-    "q8_0": 8,
-    "q2_k": 10,
-    "q3_k": 11,
-    "q4_k": 12,
-    "q5_k": 13,
-    "q6_k": 14,
-    "iq2_xxs": 16,
-    "iq2_xs": 17,
-    "iq3_xxs": 18,
-    "iq4_nl": 20,
-    "iq3_s": 21,
-    "iq2_s": 22,
-    "iq4_xs": 23,
-    "bf16": 30,
-}
 
 
 class _Traits(ctypes.Structure):
@@ -64,11 +43,11 @@ class Ggml:
 
     def row_bytes(self, type_name: str, columns: int) -> int:
         """Return the bytes of one row."""
-        return int(self._library.ggml_row_size(TYPES[type_name], columns))
+        return int(self._library.ggml_row_size(TYPE_NUMBERS[type_name], columns))
 
     def needs_importance(self, type_name: str) -> bool:
         """Whether the type cannot be rounded to without an importance matrix."""
-        return bool(self._library.ggml_quantize_requires_imatrix(TYPES[type_name]))
+        return bool(self._library.ggml_quantize_requires_imatrix(TYPE_NUMBERS[type_name]))
 
     def rounded(self, rows: Floats, type_name: str, importance: Floats | None) -> Floats:
         """Return float32 rows (n, columns) as they come back from the type.
@@ -79,7 +58,13 @@ class Ggml:
         count, columns = rows.shape
         packed = ctypes.create_string_buffer(self.row_bytes(type_name, columns) * count)
         self._library.ggml_quantize_chunk(
-            TYPES[type_name], rows.ctypes.data, packed, 0, count, columns, _address(importance)
+            TYPE_NUMBERS[type_name],
+            rows.ctypes.data,
+            packed,
+            0,
+            count,
+            columns,
+            _address(importance),
         )
         found = np.empty_like(rows)
         self._traits(type_name).to_float(
@@ -88,7 +73,7 @@ class Ggml:
         return found
 
     def _traits(self, type_name: str) -> Any:
-        return self._library.ggml_get_type_traits(TYPES[type_name]).contents
+        return self._library.ggml_get_type_traits(TYPE_NUMBERS[type_name]).contents
 
 
 def _address(importance: Floats | None) -> Any:

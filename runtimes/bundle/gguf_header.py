@@ -238,8 +238,15 @@ class _Reader:
         known = TENSOR_TYPES.get(kind)
         if known is None:
             raise ValueError(f"the tensor {name} has the unknown type {kind}")
-        if (shape[0] if shape else 1) % known.block or offset % alignment:
-            raise ValueError(f"the tensor {name} does not fit {known.name} or its place")
+        columns = shape[0] if shape else 1
+        if columns % known.block:
+            raise ValueError(
+                f"the tensor {name} has rows of {columns}, {known.name} blocks of {known.block}"
+            )
+        if offset % alignment:
+            raise ValueError(
+                f"the tensor {name} lies at {offset}, not at a multiple of {alignment}"
+            )
         size = prod(shape) // known.block * known.size
         return GgufTensor(name, shape[::-1], kind, offset, size)
 

@@ -9,46 +9,15 @@ import struct
 from collections.abc import Mapping
 
 from edgeward.errors import SourceError
+from edgeward.runtimes.bundle.gguf_types import ARRAY, STRING, TENSOR_TYPES, VALUE_LETTERS
 
 from .blob import Blob
 from .facts import Tensor
-from .gguf_mix import BLOCKS
 
 _PIECE = 1 << 20
 _MOST_KEYS, _MOST_TENSORS, _LONGEST = 1 << 16, 1 << 20, 1 << 20
 _MOST_BYTES = 256 * 2**20
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
-_NUMBERS[12] = "d"
-_STRING, _ARRAY = 8, 9
 _LONGEST_ARRAY_KEPT = 4096
-# ggml/include/ggml.h: enum ggml_type
-_TYPES: Mapping[int, str] = {
-    0: "f32",
-    1: "f16",
-    2: "q4_0",
-    3: "q4_1",
-    6: "q5_0",
-    7: "q5_1",
-    8: "q8_0",
-    10: "q2_k",
-    11: "q3_k",
-    12: "q4_k",
-    13: "q5_k",
-    14: "q6_k",
-    16: "iq2_xxs",
-    17: "iq2_xs",
-    18: "iq3_xxs",
-    19: "iq1_s",
-    20: "iq4_nl",
-    21: "iq3_s",
-    22: "iq2_s",
-    23: "iq4_xs",
-    29: "iq1_m",
-    30: "bf16",
-    34: "tq1_0",
-    35: "tq2_0",
-    39: "mxfp4",
-}
 # llama.cpp's architectures by the names that configurations have
 _ARCHITECTURES = {
     "gemma3": "gemma3_text",
@@ -135,26 +104,26 @@ class _Reader:
         shape = tuple(self._number("Q") for _ in range(dimensions))[::-1]
         if any(size >= 2**40 for size in shape):
             raise ValueError(f"the tensor {name[:60]} has the shape {shape}")
-        block, size = BLOCKS[_TYPES[self._number("I")]]
+        kind = TENSOR_TYPES[self._number("I")]
         self._number("Q")
-        return Tensor(name, shape, bits=8 * size / block)
+        return Tensor(name, shape, bits=8 * kind.size / kind.block)
 
     def _value(self, kind: int) -> object:
-        if kind == _STRING:
+        if kind == STRING:
             return self._text()
-        if kind != _ARRAY:
-            return self._unpack(_NUMBERS[kind])
+        if kind != ARRAY:
+            return self._unpack(VALUE_LETTERS[kind])
         inner, count = self._number("I"), self._number("Q")
         self._bounded(count, _MOST_BYTES, "elements")
-        if inner == _STRING:
+        if inner == STRING:
             for _ in range(count):
                 self._skip(self._number("Q"))
             return None
-        width = struct.calcsize(_NUMBERS[inner])
+        width = struct.calcsize(VALUE_LETTERS[inner])
         if count > _LONGEST_ARRAY_KEPT:
             self._skip(count * width)
             return None
-        return [self._unpack(_NUMBERS[inner]) for _ in range(count)]
+        return [self._unpack(VALUE_LETTERS[inner]) for _ in range(count)]
 
     def _text(self) -> str:
         return self._take(self._bounded(self._number("Q"), _LONGEST, "bytes in a text")).decode(

@@ -62,8 +62,8 @@ WRONG: dict[str, tuple[Callable[[], bytes], type[EdgewardError], str]] = {
     ),
     "unknown type": (
         lambda: gguf_bytes(metadata(), tensor_names(), kind=99),
-        UnsupportedError,
-        "type 99",
+        SourceError,
+        "unknown type 99",
     ),
     "another file": (lambda: b"PK\3\4" + b"\0" * 64, SourceError, "not a GGUF file"),
     "a pointer": (
