@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeward.errors import ProofError, UnsupportedError, UsageError
@@ -16,8 +16,12 @@ from edgeward.runtimes.tasks.labels import read_config, read_labels
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
 
+from .budget import Budget
 from .cache_dir import cache_root
+from .fit import fit
 from .formats.base import Job
+from .formats.gguf_types import FORMAT as GGUF
+from .formats.gguf_types import MIXED
 from .formats.registry import format_module
 from .given import check_labels, read_given
 from .given_data import GivenData
@@ -62,6 +66,7 @@ class CompileRequest:
     engine: str | None = None
     ranges: tuple[str, ...] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    budget: Budget | None = None
     limits: Limits = field(default_factory=Limits)
     torch_build: str | None = None
 
@@ -82,6 +87,7 @@ class Plan:
 
     jobs: tuple[Job, ...]
     searched: bool = False
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ class Wanted:
     ranges: tuple[str, ...]
     given: GivenData | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    budget: Budget | None = None
 
     @property
     def chosen_format(self) -> str:
@@ -122,7 +129,15 @@ def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     _given(request.evaluation, source)
     parse_ranges(",".join(request.ranges))
     built = (shapes, request.engine, request.ranges)
-    asked = (request.format, calibration, request.portable, *built, given, request.options)
+    asked = (
+        request.format,
+        calibration,
+        request.portable,
+        *built,
+        given,
+        request.options,
+        request.budget,
+    )
     plans = [
         _plan(Wanted(source, profile, precision, *asked))
         for profile in profiles
@@ -202,6 +217,8 @@ def _keep_given(plans: Sequence[Plan], texts: ProofTexts, stages: StageRunner) -
 
 
 def _plan(wanted: Wanted) -> Plan:
+    if wanted.budget is not None:
+        return _budgeted(wanted, wanted.budget)
     if wanted.precision != AUTO_PRECISION:
         return Plan((_job(wanted, wanted.precision),))
     profile, chosen = wanted.profile, wanted.chosen_format
@@ -212,11 +229,49 @@ def _plan(wanted: Wanted) -> Plan:
     return Plan(tuple(jobs), searched=True)
 
 
+def _budgeted(wanted: Wanted, budget: Budget) -> Plan:
+    """Every recipe of the target's that the budget could be kept with, whatever its format."""
+    if wanted.precision != AUTO_PRECISION:
+        raise UsageError(
+            "A budget needs a precision to be looked for",
+            why=f"{wanted.precision} takes what it takes",
+            next="edgeward compile … --precision auto --budget …",
+        )
+    profile = wanted.profile
+    formats = [wanted.format] if wanted.format else list(profile.formats)
+    jobs = [
+        _unchecked_job(replace(wanted, format=name), precision)
+        for name in formats
+        for precision in profile.formats.get(name, ())
+        if (name, precision) in RECIPES and (name != GGUF or precision == MIXED)
+    ]
+    taken = [job for job in jobs if _allowed(job) and _takes(job)]
+    if not taken:
+        profile.check_recipe(wanted.chosen_format, _EXACT)
+        raise UnsupportedError(f"{profile.name} has no precisions to choose among")
+    return Plan(tuple(taken), searched=True, budget=budget)
+
+
+def _takes(job: Job) -> bool:
+    """Whether the job's format takes this model and this budget's options."""
+    module = format_module(job.recipe.format)
+    source = job.source
+    if not module.coverage().takes(source.task, source.model_type, source.architecture):
+        return False
+    try:
+        module.check(job)
+    except (UnsupportedError, UsageError):
+        return False
+    return True
+
+
 def _proved(
     plan: Plan, texts: ProofTexts, stages: StageRunner, reporter: NullReporter
 ) -> tuple[Proved, list[Tried]]:
     if not plan.searched:
         return prove(plan.jobs[0], texts, stages), []
+    if plan.budget is not None:
+        return fit(plan.jobs, plan.budget, texts, stages, reporter)
     return search(plan.jobs, texts, stages, reporter)
 
 
@@ -284,7 +339,8 @@ def refuse_failure(proved: Proved, request: CompileRequest) -> None:
     exact = "" if job.recipe.precision == _EXACT else f"--precision {_EXACT}, or "
     raise ProofError(
         f"proof failed for {job.recipe.precision} on {job.profile.name}: {short}",
-        why="the artifact departs from the float32 original by more than its recipe allows",
+        why="; ".join(proved.artifact.findings)
+        or "the artifact departs from the float32 original by more than its recipe allows",
         next=f"{again} {exact}--accept-degraded (recorded in the manifest)",
     )
 

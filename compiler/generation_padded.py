@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeward.runtimes.proof.generation import Floats, GenerationCase, distribution_metrics
-from edgeward.runtimes.tasks.decoder import DecoderGraph
+from edgeward.runtimes.tasks.decoder import Decoder
 
 _ROWS, _LONGEST = 4, 160
 _TOLD = ("kl_mean", "top1_agreement", "perplexity_ratio")
@@ -29,7 +29,7 @@ class _Row:
         return list(self.greedy[:tokens])
 
 
-def padded_metrics(graph: DecoderGraph, cases: Sequence[GenerationCase]) -> dict[str, float]:
+def padded_metrics(graph: Decoder, cases: Sequence[GenerationCase]) -> dict[str, float]:
     """Run up to four cases at once, the shorter ones padded on their left.
 
     Returns `padded_kl_mean`, `padded_top1_agreement` and `padded_perplexity_ratio`; nothing for a

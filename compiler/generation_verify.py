@@ -21,7 +21,7 @@ from edgeward.runtimes.proof.generation import (
     golden_metrics,
     read_cases,
 )
-from edgeward.runtimes.tasks.decoder import DecoderGraph, DecoderState
+from edgeward.runtimes.tasks.decoder import Decoder, DecodingState
 from edgeward.runtimes.tasks.generation import Generator
 
 from .generation_padded import padded_metrics
@@ -83,7 +83,7 @@ def _prompt(generator: Generator, text: str) -> list[int]:
     return ids[: max(min(_PROMPT, room - _DECODED), 1)]
 
 
-def _phases(graph: DecoderGraph, ids: Sequence[int]) -> dict[str, float]:
+def _phases(graph: Decoder, ids: Sequence[int]) -> dict[str, float]:
     """Prefill and decode apart, medians in milliseconds: TTFT after the prompt, TPOT after it."""
     prefills: list[float] = []
     steps: list[float] = []
@@ -98,13 +98,13 @@ def _phases(graph: DecoderGraph, ids: Sequence[int]) -> dict[str, float]:
     }
 
 
-def _milliseconds(state: DecoderState, ids: Sequence[int]) -> float:
+def _milliseconds(state: DecodingState, ids: Sequence[int]) -> float:
     began = time.perf_counter()
     state.next_logits(ids)
     return (time.perf_counter() - began) * 1e3
 
 
-def _untraced(graph: DecoderGraph, reference: Path) -> tuple[list[list[int]], float]:
+def _untraced(graph: Decoder, reference: Path) -> tuple[list[list[int]], float]:
     """The (rows, past, new) that the graph takes, and its largest difference over them."""
     from safetensors.numpy import load_file
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from edgeward.runtimes.engines.base import EngineOptions, EngineSession
+from edgeward.runtimes.engines.base import Engine, EngineOptions, EngineSession
 from edgeward.runtimes.engines.bucketed import listed, open_buckets
 from edgeward.runtimes.engines.registry import engine_for
 from edgeward.runtimes.statistics.memory import peak_bytes
@@ -35,10 +35,14 @@ class Timed(NamedTuple):
 
 
 def open_engine(model: Path, params: Mapping[str, Any]) -> EngineSession:
-    """Open an artifact with the threads that the stage was asked for, its parts beside it."""
+    """Open an artifact with the threads that the stage was asked for, its parts beside it.
+
+    `engine_module` names an engine that comes with the format: a toolchain sees no entry points.
+    """
     parts = {role: model.parent / f"{role}{model.suffix}" for role in params.get("parts", ())}
     options = EngineOptions(threads=params["threads"], parts=parts)
-    engine = engine_for(params["format"])
+    named = params.get("engine_module")
+    engine = cast(Engine, importlib.import_module(named)) if named else engine_for(params["format"])
     if "shapes" in params:
         return open_buckets(engine, model.parent, listed(params["shapes"]), options)
     return engine.open_model(model, options)

@@ -21,7 +21,19 @@ from .recipe import RECIPES
 from .stages import StageResult
 from .texts import ProofTexts
 
-_TOOLS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "tokenizers")
+_TOOLS = (
+    "torch",
+    "transformers",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "tokenizers",
+    "llama-cpp-python",
+    "llmcompressor",
+    "compressed-tensors",
+    "nvidia-modelopt",
+)
 
 _MADE_OF = ("name", "source", "target", "recipe", "stages", "search")
 
@@ -224,7 +236,7 @@ def _proof(proved: Proved, texts: ProofTexts) -> dict[str, Any]:
     metrics = proved.metrics
     bounded = {check.metric for check in proved.checks}
     return {
-        "verified": "engine",
+        "verified": proved.artifact.verified,
         "engine": proved.verify.data["engine"],
         "checks": [check.model_dump(mode="json") for check in proved.checks],
         "informative": {k: v for k, v in metrics.items() if k not in bounded},
@@ -246,6 +258,7 @@ def _pending(proved: Proved) -> list[str]:
     profile, pending = proved.job.profile, []
     if profile.hardware.arch != platform.machine():
         pending.append(f"{profile.hardware.arch}: proved on {platform.machine()}")
+    pending += proved.artifact.pending
     providers = str(proved.options.get("providers", "")).split(",")
     pending += [f"{name}: not run here" for name in providers if name and name[:3] != "CPU"]
     if proved.options.get("engine") == "tensorrt":

@@ -67,6 +67,7 @@ class Request:
     out: Path
     scratch: Path
     estimate_bytes: int | None = None
+    resume: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ class Worker:
                 "params": request.params,
                 "out": str(request.out),
                 "scratch": str(request.scratch),
+                "resume": str(request.resume) if request.resume else None,
             }
         )
         stdin = self._child.popen.stdin

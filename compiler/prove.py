@@ -128,6 +128,8 @@ def race(proved: Sequence[Proved], stages: Stages) -> dict[str, float]:
 def _parts(artifact: Artifact) -> dict[str, JSON]:
     """What an engine is opened with beside the artifact's file."""
     parts: dict[str, JSON] = {"parts": list(artifact.parts)} if artifact.parts else {}
+    if artifact.engine_module is not None:
+        parts["engine_module"] = artifact.engine_module
     return {**parts, "shapes": dict(artifact.shapes)} if artifact.shapes else parts
 
 

@@ -23,7 +23,8 @@ class StageSpec:
 
     `call` is `package.module:function`, `version` grows when the function's results change, a
     toolchain of None is this Python's own environment (a child process too). `estimate_bytes` is
-    the memory it is thought to need: it enters error messages, never the key.
+    the memory it is thought to need: it enters error messages, never the key. One that `resumes`
+    gets a folder that an interruption leaves alone.
     """
 
     name: str
@@ -33,6 +34,7 @@ class StageSpec:
     params: Mapping[str, JSON] = field(default_factory=dict)
     toolchain: str | None = None
     estimate_bytes: int | None = None
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

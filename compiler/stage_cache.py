@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,7 @@ _RECORD = "stage.json"
 _OUT = "out"
 _SCHEMA = 1
 _MAX_RECORD_BYTES = 64 << 20
+_UNFINISHED_SECONDS = 14 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class StageCache:
         self.root = root / "stages"
         self._drafts = self.root / "drafts"
         self._locks = self.root / "locks"
+        self._unfinished = self.root / "unfinished"
 
     def folder(self, key: str) -> Path:
         """Return where a key's entry is or would be."""
@@ -86,6 +89,16 @@ class StageCache:
         draft.scratch.mkdir()
         return draft
 
+    def unfinished(self, key: str) -> Path:
+        """Return the folder of what a stage finished before it was interrupted, made where missing.
+
+        The caller holds the key's lock exclusively.
+        """
+        folder = self._unfinished / key
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        return folder
+
     def commit(self, key: str, draft: Draft, record: Mapping[str, Any]) -> StageResult:
         """Make a draft the finished stage: sizes recorded, all fsynced, one rename.
 
@@ -100,6 +113,7 @@ class StageCache:
         _remove(final)
         draft.folder.rename(final)
         sync(self.root)
+        _remove(self._unfinished / key)
         draft.lock.discard()
         return _result(final / _OUT, full)
 
@@ -109,7 +123,11 @@ class StageCache:
         draft.lock.discard()
 
     def sweep(self) -> int:
-        """Remove the drafts of processes that died; return how many."""
+        """Remove the drafts of processes that died; return how many.
+
+        What they had finished stays for two weeks, to go on from.
+        """
+        self._forget_unfinished()
         swept = 0
         with suppress(FileNotFoundError):
             for name in {entry.name.removesuffix(".lock") for entry in self._drafts.iterdir()}:
@@ -143,9 +161,16 @@ class StageCache:
             freed += sizes[folder]
         return freed
 
+    def _forget_unfinished(self) -> None:
+        with suppress(FileNotFoundError):
+            oldest = time.time() - _UNFINISHED_SECONDS
+            for folder in list(self._unfinished.iterdir()):
+                if folder.stat().st_mtime < oldest:
+                    _remove(folder)
+
     def _entries(self) -> list[Path]:
         with suppress(FileNotFoundError):
-            aside = (self._drafts, self._locks)
+            aside = (self._drafts, self._locks, self._unfinished)
             return [entry for entry in self.root.iterdir() if entry not in aside]
         return []
 

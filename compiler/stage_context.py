@@ -23,7 +23,8 @@ class StageContext:
     it reads `context.inputs[name]`, writes only below `context.out`, keeps temporary files below
     `context.scratch`, and returns a dict of JSON values (`"summary"`, where present, is the text
     of the stage's finished line). Whatever it raises from `edgeward.errors` reaches the user as
-    the same class.
+    the same class. `context.resume`, where its spec asks for it, is a folder of finished work that
+    the same stage finds again after an interruption; it goes when the stage is done.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class StageContext:
         out: Path,
         *,
         scratch: Path | None = None,
+        resume: Path | None = None,
         send: Send = _ignore,
     ) -> None:
         self.inputs: dict[str, Path] = dict(inputs)
         self.out = out
         self.scratch = scratch if scratch is not None else out
+        self.resume = resume
         self._send = send
 
     def progress(self, fraction: float | None, text: str = "") -> None:

@@ -179,7 +179,8 @@ class StageRunner:
         try:
             draft = self._stages.begin(key)
             try:
-                answer = self._ask(spec, toolchain, draft)
+                resume = self._stages.unfinished(key) if spec.resumes else None
+                answer = self._ask(spec, toolchain, draft, resume)
                 seconds = time.monotonic() - started
                 record = _record(spec, toolchain, answer, seconds)
                 result = replace(self._stages.commit(key, draft, record), cached=False)
@@ -192,7 +193,9 @@ class StageRunner:
         self._finished(spec, result, seconds)
         return result
 
-    def _ask(self, spec: StageSpec, toolchain: Toolchain, draft: Draft) -> Answer:
+    def _ask(
+        self, spec: StageSpec, toolchain: Toolchain, draft: Draft, resume: Path | None
+    ) -> Answer:
         request = Request(
             stage=spec.name,
             call=spec.call,
@@ -201,6 +204,7 @@ class StageRunner:
             out=draft.out,
             scratch=draft.scratch,
             estimate_bytes=spec.estimate_bytes,
+            resume=resume,
         )
 
         def progress(fraction: float | None, text: str, memory_bytes: int) -> None:

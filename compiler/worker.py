@@ -5,7 +5,7 @@ protocol: descriptor 1 is pointed at stderr before any converter is imported, so
 print lands in the log.
 
 Request: `{"id", "call": "package.module:function", "inputs": {name: path}, "params", "out",
-"scratch", "origin"}`. Answers: `progress`, `metric`, `log`, then one `result` or `error`.
+"scratch", "resume", "origin"}`. Answers: `progress`, `metric`, `log`, then one `result` or `error`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def run(request: dict[str, Any], send: Any) -> dict[str, Any]:
     tempfile.tempdir = str(scratch)
     function = find(request["call"], request["origin"])
     inputs = {name: Path(path) for name, path in request["inputs"].items()}
-    context = StageContext(inputs, Path(request["out"]), scratch=scratch, send=send)
+    resume = Path(request["resume"]) if request.get("resume") else None
+    out = Path(request["out"])
+    context = StageContext(inputs, out, scratch=scratch, resume=resume, send=send)
     data = function(context, request["params"])
     if not isinstance(data, dict):
         raise StageError(

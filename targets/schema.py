@@ -21,6 +21,7 @@ Reader = Callable[[object, Key], object]
 
 MAX_ITEMS = 64
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+PRECISION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ARCHES = ("x86_64", "aarch64", "armv7l", "riscv64", "arm64")
 
@@ -198,6 +199,7 @@ def _shown(value: object) -> str:
 
 _SIZE = quantity(parse_size)
 _NAME = matching(NAME, "a name of a-z, 0-9 and hyphens")
+_PRECISION = matching(PRECISION, "a precision of a-z, 0-9, '_' and hyphens")
 _WORD = matching(WORD, "a word of letters, digits, '_', '.' and '-'")
 
 _UNIT = table(
@@ -213,8 +215,8 @@ _ENGINE = table(
         "version": constraint,
         "python": constraint,
         "providers": many(_WORD),
-        "only": named(many(_WORD), _NAME),
-        "builds": many(_NAME),
+        "only": named(many(_WORD), _PRECISION),
+        "builds": many(_PRECISION),
     }
 )
 PROFILE = table(
@@ -239,8 +241,8 @@ PROFILE = table(
             }
         ),
         "engines": many(_ENGINE),
-        "formats": named(many(_NAME), _NAME),
-        "default": table({"format": _NAME, "precision": _NAME}),
+        "formats": named(many(_PRECISION), _NAME),
+        "default": table({"format": _NAME, "precision": _PRECISION}),
         "shapes": table(
             {
                 "mode": choice(*SHAPE_MODES),

@@ -56,6 +56,14 @@ import click
     help="Fixed shapes, as batch=1,sequence=128|256; the default is the target's.",
 )
 @click.option(
+    "--budget",
+    multiple=True,
+    metavar="NAME=LIMIT",
+    help="With --precision auto: memory=4GiB, size=2GB, kl=0.05, top1=0.9, perplexity=1.1, "
+    "ttft=300ms, tpot=20ms; commas or repeated.",
+)
+@click.option("--context", type=click.IntRange(min=1), help="Tokens that the budget holds for.")
+@click.option(
     "--option",
     "options",
     multiple=True,
@@ -91,6 +99,8 @@ def compile_command(
     ranges: tuple[str, ...],
     portable: bool,
     shapes: str | None,
+    budget: tuple[str, ...],
+    context: int | None,
     options: tuple[str, ...],
     accept_degraded: bool,
     torch_build: str | None,
@@ -101,6 +111,7 @@ def compile_command(
     quiet: bool,
 ) -> None:
     """Compile MODEL, a folder or a hub id, for one or more targets, and prove each bundle."""
+    from edgeward.compiler.budget import parse_budget
     from edgeward.compiler.compile import (
         CompileRequest,
         compile_model,
@@ -134,6 +145,7 @@ def compile_command(
         ranges=ranges,
         shapes=shapes,
         options=parse_options(options),
+        budget=parse_budget(budget, context),
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,

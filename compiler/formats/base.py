@@ -49,7 +49,10 @@ class Artifact:
     Where shapes are fixed, `shapes` is what the manifest says of them, paths as the stage left
     them; `buckets` gives each of those its place in the bundle.
     `files` are what else lies in the bundle, by its place there; `metrics` is what the format's own
-    stages measured of it against the original.
+    stages measured of it against the original, `findings` in words what they found wrong.
+    `engine_module` is what opens it in a stage where
+    the engine is none of the runtimes' own; `pending` is what only the device can show; `verified`
+    is what the manifest says of what ran it.
     """
 
     model: StageInput
@@ -63,6 +66,10 @@ class Artifact:
     buckets: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    engine_module: str | None = None
+    pending: tuple[str, ...] = ()
+    verified: str = "engine"
 
     @property
     def calibration_sha256(self) -> str | None:

@@ -210,9 +210,7 @@ def _is_calibrated(job: Job, wanted: Pass) -> bool:
     )
 
 
-def _fixed(
-    job: Job, graph: str, suffix: str, done: Mapping[str, StageResult]
-) -> dict[str, Mapping[str, Any]]:
+def _fixed(job: Job, graph: str, suffix: str, done: Mapping[str, StageResult]) -> dict[str, Any]:
     """What the artifact says of its shapes; nothing where they are dynamic."""
     if not job.shapes:
         return {}

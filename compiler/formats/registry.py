@@ -10,7 +10,11 @@ from edgeward.errors import UsageError
 
 from .base import Format
 
-FORMATS = {"onnx": "edgeward.compiler.formats.onnx"}
+FORMATS = {
+    "onnx": "edgeward.compiler.formats.onnx",
+    "gguf": "edgeward.compiler.formats.gguf",
+    "compressed": "edgeward.compiler.formats.compressed",
+}
 GROUP = "edgeward.formats"
 
 

@@ -14,6 +14,8 @@ TOOLCHAINS: dict[str, str] = {
     "onnxruntime-1.23": "onnxruntime-1.23.lock",
     "gguf": "gguf.lock",
     "llama": "llama.lock",
+    "compressed": "compressed.lock",
+    "modelopt": "modelopt.lock",
 }
 ENTRY_POINTS = "edgeward.toolchains"
 

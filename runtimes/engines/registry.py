@@ -11,10 +11,11 @@ from edgeward.errors import EngineError
 from .base import Engine
 
 ENGINES = {
+    "llama": "edgeward.runtimes.engines.llama",
     "onnxruntime": "edgeward.runtimes.engines.onnxruntime",
     "tensorrt": "edgeward.runtimes.engines.tensorrt",
 }
-ENGINE_OF_FORMAT = {"onnx": "onnxruntime"}
+ENGINE_OF_FORMAT = {"compressed": "transformers", "gguf": "llama", "onnx": "onnxruntime"}
 GROUP = "edgeward.engines"
 
 

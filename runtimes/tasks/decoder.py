@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,40 @@ KEPT_LOGITS = "num_logits_to_keep"
 _TEXT_INPUTS = ("input_ids", "attention_mask", "position_ids")
 _PAST = re.compile(r"^past_key_values\.(\d+)\.(key|value)$")
 _LARGEST_AXIS = 1 << 20
+
+
+class DecodingState(Protocol):
+    """One sequence, or a batch of them, on its way through a decoder."""
+
+    def next_logits(self, ids: Sequence[int]) -> Floats:
+        """Add tokens and return the logits after the last, (vocabulary,)."""
+
+    def logits(self, ids: Sequence[int]) -> Floats:
+        """Add tokens and return the logits after each, (sequence, vocabulary)."""
+
+    def step(self, ids: Tensor, mask: Tensor, kept: int = 0) -> Floats:
+        """Add tokens (rows, new) to every row: logits (rows, new or `kept`, vocabulary)."""
+
+
+class Decoder(Protocol):
+    """What continues sequences of tokens."""
+
+    @property
+    def batched(self) -> bool:
+        """Whether it takes several rows at once."""
+
+    def start(self, rows: int = 1) -> DecodingState:
+        """Return a state that has seen nothing, for a batch of `rows`."""
+
+
+def open_decoder(engine: EngineSession, config: Mapping[str, Any]) -> Decoder:
+    """Return an engine that decodes by itself as it is, else its graph with a cache around it.
+
+    Raises UnsupportedError where the graph is no decoder.
+    """
+    if hasattr(engine, "start"):
+        return cast(Decoder, engine)
+    return DecoderGraph(engine, config)
 
 
 class DecoderGraph:

@@ -14,7 +14,7 @@ from edgeward.errors import UnsupportedError, UsageError
 from edgeward.runtimes.engines.base import EngineSession
 
 from .chat import ChatTemplate, Message
-from .decoder import DecoderGraph
+from .decoder import Decoder, open_decoder
 from .embedding import check_texts
 from .pooling import read_json
 from .sampling import Sampler, Sampling
@@ -43,7 +43,7 @@ class Generator:
         self._tokenizer = load_tokenizer(folder / "tokenizer.json")
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.graph = DecoderGraph(engine, self._config)
+        self.graph: Decoder = open_decoder(engine, self._config)
         self._template: ChatTemplate | None = None
         self.context_limit = context_limit(folder, self._config)
         self.ends = end_tokens(folder, self._config)

@@ -9,9 +9,11 @@ from typing import Any
 
 import onnx
 import pytest
+from bare_gguf import bare_gguf
 from click.testing import CliRunner
 from documents import ROOT
 from fresh_cache import fresh_cache
+from llama_here import llama_here
 from smollm2 import smollm2
 
 from edgeward.compiler.architectures import MODEL_TYPES
@@ -22,7 +24,11 @@ from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.errors import ProofError, UnsupportedError, UsageError
 from edgeward.runtimes import load
 from edgeward.runtimes.cli_run import run_command
+from edgeward.runtimes.engines.base import EngineOptions
+from edgeward.runtimes.engines.registry import engine_for
+from edgeward.runtimes.proof.generation import kl_divergence
 from edgeward.runtimes.proof.golden import run_golden
+from edgeward.runtimes.tasks.generation import Generator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 MODELS = sorted(MODEL_TYPES["text-generation"])
@@ -194,3 +200,17 @@ def test_the_command_line_answers(real: list[Compiled]) -> None:
     assert "Paris" in done.stdout
     raw = [folder, "One, two, three,", "--raw", "--max-tokens", "3"]
     assert "four" in CliRunner().invoke(run_command, raw).stdout
+
+
+def test_llama_cpp_writes_what_the_graph_writes(real: list[Compiled], tmp_path: Path) -> None:
+    """One model in two engines: the same calls stream the same pieces."""
+    llama_here(tmp_path / "llama")
+    file = bare_gguf(smollm2(), tmp_path / "model.gguf")
+    gguf = Generator(smollm2(), engine_for("gguf").open_model(file, EngineOptions(threads=1)))
+    passage = "The ferry to the northern islands leaves from the second pier. " * 30
+    with load(real[0].bundle, threads=1) as session:
+        for prompt in ([{"role": "user", "content": QUESTION}], "One, two, three, four,", passage):
+            wanted = list(session.generate(prompt, max_tokens=24))
+            assert list(gguf.stream(prompt, max_tokens=24)) == wanted
+        ids = gguf.encode(passage)
+        assert kl_divergence(session.generator.logits(ids), gguf.logits(ids)) < 1e-4

@@ -1,0 +1,100 @@
+"""llama.cpp: GGUF files, through llama-cpp-python.
+
+It decodes by itself (`start`), and embeds: `run` gives each token's last hidden state. Keys and
+values are float32 for a model in float32, else float16.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from edgeward.errors import EngineError, UsageError
+from edgeward.runtimes.bundle.gguf_header import GgufHeader
+from edgeward.runtimes.bundle.manifest import EngineRef
+
+from .base import EngineOptions, EngineSession, Tensor
+from .cores import physical_cores
+from .llama_checks import checked_header
+from .llama_decoder import LlamaDecoder, LlamaState
+from .llama_encoder import LlamaEncoder
+from .llama_native import Model, engine_words, library
+
+HIDDEN_STATES = "last_hidden_state"
+# llama_ftype of llama.h.
+_ALL_F32 = 0
+_PROCESSOR = "CPU"
+
+
+class LlamaSession:
+    """A GGUF model, loaded; `native` is llama.cpp's own model."""
+
+    inputs: Sequence[str] = ("input_ids", "attention_mask")
+    outputs: Sequence[str] = (HIDDEN_STATES,)
+    batched = False
+
+    def __init__(self, path: Path, header: GgufHeader, options: EngineOptions) -> None:
+        self.parts: Mapping[str, EngineSession] = {}
+        on_processor = options.providers[:1] and options.providers[0].startswith(_PROCESSOR)
+        self.native = Model(path, on_processor=bool(on_processor))
+        self._threads = options.threads or physical_cores()
+        self._exact = header.number("general.file_type") == _ALL_F32
+        self._limit = header.number(f"{header.architecture}.context_length")
+        version, device = engine_words()
+        self.ref = EngineRef(
+            name="llama.cpp", version=version, provider=device, machine=platform.machine()
+        )
+
+    @cached_property
+    def _decoder(self) -> LlamaDecoder:
+        return LlamaDecoder(self.native, self._threads, self._exact)
+
+    @cached_property
+    def _encoder(self) -> LlamaEncoder:
+        return LlamaEncoder(self.native, self._threads, self._exact, self._limit)
+
+    def start(self, rows: int = 1) -> LlamaState:
+        """Return a text that has no tokens yet, to be decoded."""
+        return self._decoder.start(rows)
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Embed token ids (rows, sequence); UsageError where the inputs do not fit."""
+        if not isinstance(inputs, Mapping) or set(inputs) != set(self.inputs):
+            given = ", ".join(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+            raise UsageError(
+                "The inputs do not fit the model",
+                why=f"it takes {', '.join(self.inputs)}; got {given}",
+            )
+        arrays = {name: _integers(name, value) for name, value in inputs.items()}
+        return {HIDDEN_STATES: self.run_prepared(arrays, self.outputs)[0]}
+
+    def run_prepared(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
+        """Run on arrays that a task made for this model, unchecked."""
+        if tuple(outputs) != (HIDDEN_STATES,):
+            raise UsageError("llama.cpp gives no such output", why=", ".join(outputs))
+        return [self._encoder.run(inputs["input_ids"], inputs["attention_mask"])]
+
+
+def open_model(path: Path, options: EngineOptions) -> LlamaSession:
+    """Load a GGUF file, or the first of those that a model is split into.
+
+    Raises EngineError where llama-cpp-python is missing, or the file is damaged or refused.
+    """
+    library()
+    if options.parts:
+        raise EngineError("llama.cpp runs no model of several graphs", why=", ".join(options.parts))
+    return LlamaSession(path, checked_header(path), options)
+
+
+def _integers(name: str, value: object) -> Tensor:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise UsageError("The inputs do not fit the model", why=f"{name}: {error}") from None
+    if array.dtype.kind not in "iub":
+        raise UsageError("The inputs do not fit the model", why=f"{name} is {array.dtype}")
+    return array
