@@ -16,8 +16,10 @@ from edgeward.runtimes.tasks.labels import read_config, read_labels
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
 
+from .architectures import Coverage
 from .budget import Budget
 from .cache_dir import cache_root
+from .dequantise import dequantised
 from .fit import fit
 from .formats.base import Job
 from .formats.gguf_types import FORMAT as GGUF
@@ -114,16 +116,29 @@ class Wanted:
 
 
 def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
-    """Check everything that can be checked before work begins, and return what is to be made."""
-    shapes = parse_shapes(request.shapes) if request.shapes is not None else None
-    profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
-    formats = dict.fromkeys(request.format or profile.default.format for profile in profiles)
+    """Check everything that can be checked before work begins, and return what is to be made.
+
+    A source that is to be dequantised is planned for as what its configuration says it will be.
+    """
     source = open_source(
         request.model,
         revision=request.revision,
         task=request.task,
-        coverages=[format_module(name).coverage() for name in formats],
+        coverages=_coverages(request),
     )
+    return source, _plans(request, source)
+
+
+def _coverages(request: CompileRequest) -> list[Coverage]:
+    """What the wanted formats take."""
+    profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
+    formats = dict.fromkeys(request.format or profile.default.format for profile in profiles)
+    return [format_module(name).coverage() for name in formats]
+
+
+def _plans(request: CompileRequest, source: Source) -> list[Plan]:
+    shapes = parse_shapes(request.shapes) if request.shapes is not None else None
+    profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
     given = _given(request.calibration, source)
     calibration = joined(given.texts) if given and given.texts else packaged_calibration()
     _given(request.evaluation, source)
@@ -151,7 +166,7 @@ def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
     for plan in unique.values():
         for job in plan.jobs:
             check_place(request.output / bundle_name(name, job))
-    return source, list(unique.values())
+    return list(unique.values())
 
 
 def stage_runner(request: CompileRequest, reporter: NullReporter) -> StageRunner:
@@ -183,6 +198,8 @@ def compile_model(
     name, texts = model_name(request, source), proof_texts(_given(request.evaluation, source))
     lent = nullcontext(runner) if runner is not None else stage_runner(request, reporter)
     with lent as stages:
+        if source.packed is not None:
+            plans = _plans(request, dequantised(source, _coverages(request), stages))
         _keep_given(plans, texts, stages)
         for plan in plans:
             proved, trail = _proved(plan, texts, stages, reporter)

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeward.errors import EdgewardError, ProofError, UsageError
-from edgeward.runtimes.bundle.manifest import MANIFEST_NAME, Check, Tried, schema_version
+from edgeward.runtimes.bundle.manifest import (
+    MANIFEST_NAME,
+    Check,
+    DequantisedFrom,
+    Tried,
+    schema_version,
+)
 from edgeward.runtimes.bundle.read import Bundle, open_bundle
 from edgeward.runtimes.bundle.write import writing_bundle
 from edgeward.runtimes.proof.files import CASES_NAME
@@ -18,6 +24,7 @@ from edgeward.runtimes.proof.files import CASES_NAME
 from .formats.base import Artifact, Job
 from .held import tolerances_of
 from .recipe import RECIPES
+from .source import Source
 from .stages import StageResult
 from .texts import ProofTexts
 
@@ -188,6 +195,7 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
             "license": source.license,
             "architecture": source.architecture,
             "weights_sha256": source.weights_sha256,
+            "dequantised_from": _origin(source),
         },
         "target": {"name": job.profile.name, "digest": job.profile.digest},
         "recipe": {
@@ -218,6 +226,13 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
             for name, result in zip(_stage_names(proved), proved.results, strict=True)
         ],
     }
+
+
+def _origin(source: Source) -> dict[str, Any] | None:
+    """What the floats were made of, as a reader gives it back."""
+    if source.dequantised_from is None:
+        return None
+    return DequantisedFrom.model_validate(source.dequantised_from).model_dump(mode="json")
 
 
 def _shapes(artifact: Artifact) -> dict[str, Any]:
@@ -289,6 +304,9 @@ def _tools(results: Sequence[StageResult]) -> dict[str, str]:
 def _card(proved: Proved, name: str) -> str:
     source, job = proved.job.source, proved.job
     licence = f"license: {source.license}\n" if source.license else ""
+    origin = _origin(source)
+    made = DequantisedFrom.model_validate(origin).words if origin else ""
+    dequantised = f"The original is itself dequantised from {made}.\n" if made else ""
     what = f"{source.id} ({source.architecture}) as {job.recipe.format} {job.recipe.precision}"
     return f"""---
 {licence}base_model: {source.id}
@@ -298,4 +316,4 @@ library_name: {job.recipe.format}
 
 {what} for {job.profile.name}, compiled by edgeward.
 The proof against the original stands in `manifest.json`; `edgeward verify` runs it again.
-"""
+{dequantised}"""

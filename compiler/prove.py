@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from edgeward.errors import ProofError
 from edgeward.runtimes.bundle.canonical import JSON
 
+from .adapter_merge import adapted, adapter_options
 from .formats.base import Artifact, Format, Job, Stages
 from .formats.registry import format_module
 from .given_stage import INPUT, given_stage
@@ -25,6 +26,7 @@ _BENCHMARK_TEXT = (
 def prove(job: Job, texts: ProofTexts, stages: Stages) -> Proved:
     """Build a job's artifact, hold it against the original and time it."""
     module = format_module(job.recipe.format)
+    job = adapted(job, module.toolchain(), stages)
     artifact = module.build(job, stages)
     kept = given_stage(texts.given, module.toolchain())
     given = {} if kept is None else {INPUT: stages.run(kept).as_input()}
@@ -35,14 +37,14 @@ def prove(job: Job, texts: ProofTexts, stages: Stages) -> Proved:
     bounds = tolerances_of(job).measured(metrics)
     bounded = (*bounds.golden, *bounds.compile_only)
     checks = tuple(bound.check(metrics[bound.metric]) for bound in bounded)
-    options = {**module.engine_options(job), **artifact.options}
+    options = {**module.engine_options(job), **adapter_options(job), **artifact.options}
     return Proved(job, artifact, options, reference, verify, benchmark, checks)
 
 
 def _reference(
     job: Job, texts: ProofTexts, module: Format, given: Mapping[str, StageInput]
 ) -> StageSpec:
-    source = job.source
+    source = job.original or job.source
     return StageSpec(
         name="reference",
         call=task_spec(source.task).reference,

@@ -6,21 +6,26 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeward.errors import MissingError, SourceError, UnsupportedError
+from edgeward.runtimes.bundle.canonical import JSON
 from edgeward.runtimes.bundle.read import sha256_of
 from edgeward.runtimes.tasks.pooling import required_files
 
 from .architectures import GRAPHS, Coverage, task_of
+from .source_compressed import read_compressed
+from .source_gguf import gguf_files, read_gguf
+from .source_packed import Packed
 from .tasks import task_spec
 
 _MAX_JSON = 64 << 20
 _LFS_POINTER = b"version https://git-lfs"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?")
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
 _LICENCE = re.compile(r"^license:\s*[\"']?([^\"'\n]+)", re.MULTILINE)
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -47,7 +52,11 @@ _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A checked model folder."""
+    """A checked model folder.
+
+    `packed` says what has to be dequantised before anything is made of it; `dequantised_from` is
+    what the manifest says of one that was.
+    """
 
     folder: Path
     id: str
@@ -60,6 +69,8 @@ class Source:
     digest: str
     files: tuple[str, ...]
     weight_bytes: int
+    packed: Packed | None = None
+    dequantised_from: Mapping[str, JSON] | None = None
 
 
 def open_source(
@@ -69,13 +80,15 @@ def open_source(
     task: str | None = None,
     coverages: Sequence[Coverage] = (GRAPHS,),
 ) -> Source:
-    """Find and check a model: `model` is a folder, or a hub id that is downloaded.
+    """Find and check a model: `model` is a folder, a GGUF file, or a hub id that is downloaded.
 
     `coverages` are what each wanted format takes: all have to take it for the same task. Raises
     SourceError where it cannot be read, UnsupportedError where its configuration already tells that
     it cannot be compiled.
     """
     folder = Path(model).expanduser()
+    if parts := gguf_files(folder):
+        return _packed_source(read_gguf(parts), _gguf_name(folder), task, coverages)
     if folder.is_dir():
         return read_source(folder, folder.resolve().name, "", task, coverages)
     if _looks_like_a_path(model) or not _HUB_ID.fullmatch(model):
@@ -111,7 +124,15 @@ def read_source(
         raise SourceError(
             f"{folder} has no tokenizer", why="expected tokenizer.json or a vocabulary"
         )
+    packed = read_compressed(folder, config, weights)
     weights_digest = _digest(folder, weights)
+    if packed is not None:
+        packed = replace(
+            packed,
+            sha256=weights_digest,
+            beside_sha256=_digest(folder, files),
+            files=tuple(name for name in files if name != "config.json"),
+        )
     return Source(
         folder=folder,
         id=name,
@@ -123,8 +144,41 @@ def read_source(
         weights_sha256=weights_digest,
         digest=hashlib.sha256((weights_digest + _digest(folder, files)).encode()).hexdigest(),
         files=tuple(files),
-        weight_bytes=sum((folder / name).stat().st_size for name in weights),
+        weight_bytes=(
+            sum((folder / name).stat().st_size for name in weights)
+            if packed is None
+            else packed.float_bytes
+        ),
+        packed=packed,
     )
+
+
+def _packed_source(
+    packed: Packed, name: str, task: str | None, coverages: Sequence[Coverage]
+) -> Source:
+    """What a GGUF model will be, from its header alone."""
+    config = _read_config(packed.folder)
+    model_type, architecture = _architecture(config, packed.folder)
+    embeds = (packed.folder / "modules.json").is_file()
+    return Source(
+        folder=packed.folder,
+        id=name,
+        revision="",
+        license=packed.license,
+        architecture=architecture,
+        model_type=model_type,
+        task=_task(model_type, architecture, task, coverages, embeds=embeds),
+        weights_sha256=packed.sha256,
+        digest=hashlib.sha256(f"{packed.sha256}{packed.beside_sha256}".encode()).hexdigest(),
+        files=("config.json",),
+        weight_bytes=packed.float_bytes,
+        packed=packed,
+    )
+
+
+def _gguf_name(model: Path) -> str:
+    """A folder's name; of a file its own, without the part's number."""
+    return model.resolve().name if model.is_dir() else _PART.sub("", model.stem)
 
 
 def _task(

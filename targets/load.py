@@ -25,7 +25,7 @@ from .build import build
 from .cite import check_sources
 from .locate import Key, line_of
 from .profile import Profile
-from .schema import NAME, PROFILE, Bad
+from .schema import PROFILE, TARGET, Bad
 
 CATALOG = Path(__file__).parent / "catalog"
 ENTRY_POINTS = "edgeward.targets"
@@ -119,7 +119,7 @@ def _files(directory: Path) -> list[Path]:
         found = sorted(directory.glob("*.toml"))
     except OSError:
         return []
-    return [path for path in found if NAME.fullmatch(path.stem)]
+    return [path for path in found if TARGET.fullmatch(path.stem)]
 
 
 def _candidates(name: str) -> Iterator[Path]:
@@ -155,7 +155,7 @@ def _as_path(name_or_path: str | Path) -> Path | None:
 
 
 def _find(name: str) -> Path:
-    path = next(_candidates(name), None) if NAME.fullmatch(name) else None
+    path = next(_candidates(name), None) if TARGET.fullmatch(name) else None
     if path is not None:
         return path
     known = names()
@@ -184,10 +184,10 @@ def read_document(path: Path) -> Document:
 
 
 def _text(path: Path) -> str:
-    if not NAME.fullmatch(path.stem):
+    if not TARGET.fullmatch(path.stem):
         raise ProfileError(
             f"{path}: a profile is named after its file, and this is no name for one",
-            why="a name has a-z, 0-9 and hyphens, at most 63",
+            why="a name has a-z, 0-9, hyphens and dots inside, at most 63",
         )
     try:
         # Opening a FIFO would wait for a writer, so look before opening.

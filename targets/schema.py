@@ -22,8 +22,10 @@ Reader = Callable[[object, Key], object]
 MAX_ITEMS = 64
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 PRECISION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+# A target's own name: a cloud's machines keep their dots (inf2.xlarge).
+TARGET = re.compile(r"(?=.{1,63}\Z)[a-z0-9]+(?:(?:-+|\.)[a-z0-9]+)*")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-ARCHES = ("x86_64", "aarch64", "armv7l", "riscv64", "arm64")
+ARCHES = ("x86_64", "aarch64", "armv7l", "armv7em", "riscv64", "arm64")
 
 
 class Bad(Exception):  # noqa: N818 - never leaves the room: `load` turns it into a ProfileError
@@ -223,7 +225,7 @@ PROFILE = table(
     {
         "title": text(100),
         "description": text(2000),
-        "extends": _NAME,
+        "extends": matching(TARGET, "a target's name"),
         "abstract": flag,
         "hardware": table(
             {

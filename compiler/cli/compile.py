@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
+
+from .format_options import format_options, given_options
 
 
 @click.command("compile")
@@ -70,6 +73,7 @@ import click
     metavar="NAME=VALUE",
     help="An option of the format's own; repeatable.",
 )
+@format_options
 @click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
 @click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="Time limit of each stage.")
@@ -109,8 +113,9 @@ def compile_command(
     dry_run: bool,
     form: str,
     quiet: bool,
+    **of_formats: Any,
 ) -> None:
-    """Compile MODEL, a folder or a hub id, for one or more targets, and prove each bundle."""
+    """Compile MODEL (a folder, a GGUF file, a hub id) for targets, and prove each bundle."""
     from edgeward.compiler.budget import parse_budget
     from edgeward.compiler.compile import (
         CompileRequest,
@@ -144,7 +149,7 @@ def compile_command(
         engine=engine,
         ranges=ranges,
         shapes=shapes,
-        options=parse_options(options),
+        options={**parse_options(options), **given_options(of_formats)},
         budget=parse_budget(budget, context),
         accept_degraded=accept_degraded,
         limits=limits_of(max_seconds, max_memory_gib),

@@ -25,6 +25,7 @@ class Job:
     `portable` asks for operators that every engine of the format runs. `engine` is the one that was
     asked for by name, `ranges` are those of axes as `sequence=1:128:512`, for engines that are
     built for them. `options` are the format's own, by name, each with its values as given.
+    `original` is what the artifact is held against where that is not the source itself.
     """
 
     source: Source
@@ -37,6 +38,7 @@ class Job:
     ranges: tuple[str, ...] = ()
     given: GivenData | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    original: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

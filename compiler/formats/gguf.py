@@ -16,20 +16,20 @@ from edgeward.targets.profile import Engine, Profile
 
 from .base import Artifact, Job, Stages
 from .gguf_coverage import taken
+from .gguf_finish import FINISH_OPTIONS, check_finish, finish
 from .gguf_imatrix_file import read_importance
 from .gguf_mixed import check_mixed, mixed_types, rate_types
-from .gguf_options import OPTIONS, choices, importance
+from .gguf_options import TYPE_OPTIONS, choices, importance
 from .gguf_tolerances import TOLERANCES
 from .gguf_types import FORMAT, KINDS, MIXED
 from .gguf_view import extras_of
 from .gguf_vocabulary import VocabularyProof, prove_vocabulary
 
-__all__ = ["OPTIONS"]
-
+OPTIONS = TYPE_OPTIONS | FINISH_OPTIONS
 ENGINE = "llama"
 ENGINE_TOOLCHAIN, ENGINE_VERSION = "llama", "0.3.36"
 _HERE = "edgeward.compiler.formats"
-_MODEL, _IMPORTANCE = "model.gguf", "imatrix.gguf"
+_MODEL, _IMPORTANCE, _ASSETS = "model.gguf", "imatrix.gguf", "assets"
 _WRITTEN = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _BUFFERS = 1 << 30
 
@@ -57,6 +57,7 @@ def check(job: Job) -> None:
     given = importance(job)
     if isinstance(given, Path):
         read_importance(given)
+    check_finish(job)
     if job.shapes:
         raise UsageError("GGUF takes no fixed shapes", why="llama.cpp runs any length")
 
@@ -87,7 +88,7 @@ class Prepared:
 
 def prepare(job: Job, stages: Stages) -> Prepared:
     """Convert, prove the vocabulary, and weigh what the precision's rounding goes by."""
-    done = {"convert": stages.run(_convert(job))}
+    done = {"convert": stages.run(convert_stage(job))}
     converted = done["convert"].as_input(_MODEL)
     vocabulary = prove_vocabulary(job.source, converted, stages)
     done["vocabulary-reference"], done["vocabulary"] = vocabulary.results
@@ -105,19 +106,23 @@ def build(job: Job, stages: Stages) -> Artifact:
     done, model = prepared.done, prepared.model
     options: dict[str, str | int | float | bool] = {}
     if not KINDS[job.recipe.precision].floats:
-        types = [*choices(job).tensors]
-        if job.recipe.precision == MIXED:
-            types += mixed_types(job, prepared.rates.data)
-        made = done["quantise"] = stages.run(_quantise(job, model, prepared.importance, types))
+        mixed = job.recipe.precision == MIXED
+        types = mixed_types(job, prepared.rates.data) if mixed else []
+        made = stages.run(quantise_stage(job, model, prepared.importance, types))
+        done["quantise"] = made
         model = made.as_input(_MODEL)
         options = _options(made)
+    finished = finish(job, model, done["convert"].as_input(_ASSETS), stages)
+    done |= finished.done
     return Artifact(
-        model=model,
-        name=f"{job.source.id.rsplit('/', 1)[-1]}-{job.recipe.precision.upper()}.gguf",
+        model=finished.model,
+        name=finished.name,
         engine_toolchain=_engine_toolchain(job.profile),
         results=tuple(done.values()),
         stages=tuple(done),
+        parts=finished.parts,
         options=options,
+        files=finished.files,
         metrics=prepared.vocabulary.metrics,
         findings=prepared.vocabulary.findings,
     )
@@ -129,7 +134,8 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
     return {"providers": ",".join(providers)} if providers else {}
 
 
-def _convert(job: Job) -> StageSpec:
+def convert_stage(job: Job) -> StageSpec:
+    """Return the stage that writes the model in floats: in the precision's, else in its own."""
     source = job.source
     return StageSpec(
         name="convert",
@@ -148,6 +154,19 @@ def _convert(job: Job) -> StageSpec:
     )
 
 
+def importance_stage(job: Job, converted: StageInput) -> StageSpec:
+    """Return the stage that makes an importance matrix of the calibration texts."""
+    return StageSpec(
+        name="imatrix",
+        call=f"{_HERE}.gguf_imatrix:weigh",
+        version=1,
+        inputs={"model": converted},
+        params={"texts": list(job.calibration), "threads": 1},
+        toolchain=ENGINE_TOOLCHAIN,
+        estimate_bytes=job.source.weight_bytes + _BUFFERS,
+    )
+
+
 def _importance(
     job: Job, converted: StageInput, done: dict[str, StageResult], stages: Stages
 ) -> StageInput | None:
@@ -157,29 +176,23 @@ def _importance(
         return None
     if isinstance(wanted, Path):
         return StageInput(wanted, sha256_of(wanted))
-    made = done["imatrix"] = stages.run(
-        StageSpec(
-            name="imatrix",
-            call=f"{_HERE}.gguf_imatrix:weigh",
-            version=1,
-            inputs={"model": converted},
-            params={"texts": list(job.calibration), "threads": 1},
-            toolchain=ENGINE_TOOLCHAIN,
-            estimate_bytes=job.source.weight_bytes + _BUFFERS,
-        )
-    )
+    made = done["imatrix"] = stages.run(importance_stage(job, converted))
     return made.as_input(_IMPORTANCE)
 
 
-def _quantise(
+def quantise_stage(
     job: Job,
     converted: StageInput,
     weights: StageInput | None,
-    types: Sequence[tuple[str, str]],
+    types: Sequence[tuple[str, str]] = (),
 ) -> StageSpec:
+    """Return the stage that quantises what was converted, by an importance matrix if there is.
+
+    `types` are of single tensors, behind those that a user gave.
+    """
     chosen = choices(job)
     beside = {} if weights is None else {"importance": weights}
-    tensors: list[JSON] = [list(one) for one in types]
+    tensors: list[JSON] = [list(one) for one in (*chosen.tensors, *types)]
     return StageSpec(
         name="quantise",
         call=f"{_HERE}.gguf_quantise:quantise",

@@ -13,7 +13,7 @@ from .gguf_types import KINDS, NEEDS_IMPORTANCE, TYPE_NUMBERS
 
 TENSOR, OUTPUT, EMBEDDING = "tensor-type", "output-tensor-type", "token-embedding-type"
 IMPORTANCE, SIZE = "imatrix", "size"
-OPTIONS = frozenset({TENSOR, OUTPUT, EMBEDDING, IMPORTANCE, SIZE})
+TYPE_OPTIONS = frozenset({TENSOR, OUTPUT, EMBEDDING, IMPORTANCE, SIZE})
 MADE, NONE = "auto", "none"
 _MOST_OVERRIDES, _LONGEST_PATTERN = 512, 200
 # std::regex backtracks by recursion: a group that repeats itself would end the process.

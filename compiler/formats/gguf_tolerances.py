@@ -2,14 +2,14 @@
 
 Measured on SmolLM2-135M (whose rows do not divide by 256: many tensors fall back to wider types)
 and on all-MiniLM-L6-v2, with room for a small model of another kind. Fewer bits cost more; a broken
-file costs nats, not tenths.
+file costs nats, not tenths. Vectors in float32 are not held to single values: llama.cpp reads GELU
+from a table of float16.
 """
 
 from __future__ import annotations
 
 from edgeward.compiler.tolerance import (
     EXACT_GENERATION,
-    EXACT_VECTORS,
     Tolerances,
     distributions,
     weights,
@@ -70,7 +70,7 @@ def _with_vocabulary(told: Tolerances) -> Tolerances:
 
 TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("fp32", "distributions"): _with_vocabulary(EXACT_GENERATION),
-    ("fp32", "vectors"): _with_vocabulary(EXACT_VECTORS),
+    ("fp32", "vectors"): _with_vocabulary(weights(0.99999, 0.9999)),
     **{
         (precision, "distributions"): _with_vocabulary(distributions(*told))
         for precision, told in _DISTRIBUTIONS.items()

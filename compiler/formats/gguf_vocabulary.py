@@ -66,7 +66,7 @@ def _reference(source: Source) -> StageSpec:
     return StageSpec(
         name="vocabulary-reference",
         call=f"{_HERE}_original:reference",
-        version=1,
+        version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={"generates": task_spec(source.task).generates},
         toolchain=REFERENCE_TOOLCHAIN,
@@ -77,7 +77,7 @@ def _proof(model: StageInput, reference: StageResult) -> StageSpec:
     return StageSpec(
         name="vocabulary",
         call=f"{_HERE}_worker:prove",
-        version=1,
+        version=2,
         inputs={"model": model, "reference": reference.as_input()},
         toolchain=ENGINE_TOOLCHAIN,
     )

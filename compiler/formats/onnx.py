@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeward.compiler.adapter_merge import ADAPTER_OPTIONS, check_adapter
 from edgeward.compiler.architectures import GRAPHS, Coverage
 from edgeward.compiler.given_stage import INPUT, given_stage
 from edgeward.compiler.recipe import RECIPES
@@ -21,7 +22,7 @@ from .base import Artifact, Job, Stages
 from .onnx_tensorrt import for_tensorrt, is_for_tensorrt
 
 ENGINE = "onnxruntime"
-OPTIONS: frozenset[str] = frozenset()
+OPTIONS = ADAPTER_OPTIONS
 OPSET = 20
 _PROCESSOR = "CPUExecutionProvider"
 ENGINE_TOOLCHAINS = {"onnxruntime": "1.32.0", "onnxruntime-1.23": "1.23.2"}
@@ -150,8 +151,8 @@ def tolerances() -> Mapping[tuple[str, str], Tolerances]:
 
 
 def check(job: Job) -> None:
-    """Everything that can be wrong shows when its graph is made."""
-    del job
+    """Refuse an adapter beside the weights; all else shows when its graph is made."""
+    check_adapter(job, separate=False)
 
 
 def toolchain() -> str:

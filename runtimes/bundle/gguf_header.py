@@ -58,13 +58,17 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """A file's metadata by key and its tensors in the file's order; data begins at `data_start`."""
+    """A file's metadata by key and its tensors in the file's order.
+
+    `tensors_start` is where the tensors' records begin, behind the metadata, `data_start` the data.
+    """
 
     path: Path
     version: int
     metadata: Mapping[str, Scalar | GgufArray]
     tensors: tuple[GgufTensor, ...]
     data_start: int
+    tensors_start: int
 
     @property
     def architecture(self) -> str:
@@ -181,10 +185,11 @@ class _Reader:
         tensors = self._count("Q", _MOST_TENSORS, "tensors")
         metadata = self._metadata(self._count("Q", _MOST_KEYS, "metadata keys"))
         alignment = _alignment(metadata.get("general.alignment", ALIGNMENT))
+        records = self._at
         listed = [self._tensor(alignment) for _ in range(tensors)]
         start = -(-self._at // alignment) * alignment
         self._refuse_outside(listed, start)
-        return GgufHeader(self._path, version, metadata, tuple(listed), start)
+        return GgufHeader(self._path, version, metadata, tuple(listed), start, records)
 
     def _metadata(self, count: int) -> dict[str, Scalar | GgufArray]:
         found: dict[str, Scalar | GgufArray] = {}

@@ -20,7 +20,7 @@ from edgeward.errors import ManifestError
 from . import paths
 from .canonical import digest
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 3
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 4
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
 
@@ -40,14 +40,34 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+class DequantisedFrom(_Part):
+    """What the original was made of, where it was no plain float model: `types` counts its tensors.
+
+    `checks` are the figures of the floats against the format's own engine: `tokens` that were
+    compared, `kl_mean` in nats and `top1`, or `cosine`; empty where there was none to ask.
+    """
+
+    format: Name
+    types: dict[Name, Size] = Field(default_factory=dict, max_length=64)
+    sha256: Sha256
+    checks: dict[Name, Number] = Field(default_factory=dict, max_length=16)
+
+    @property
+    def words(self) -> str:
+        """The format and what it holds, as `gguf (Q4_1 x 210)`."""
+        listed = ", ".join(f"{kind} x {count}" for kind, count in self.types.items())
+        return f"{self.format} ({listed})"
+
+
 class Source(_Part):
-    """The model that was compiled."""
+    """The model that was compiled; `weights_sha256` is of the floats, dequantised or not."""
 
     id: Name
     revision: Text = ""
     license: Text = ""
     architecture: Name
     weights_sha256: Sha256
+    dequantised_from: DequantisedFrom | None = None
 
 
 class TargetRef(_Part):

@@ -16,6 +16,7 @@ def summary(bundle: Bundle) -> list[dict[str, object]]:
         "name": manifest.name,
         "task": manifest.task,
         "source": f"{manifest.source.id} ({manifest.source.architecture})",
+        **_origin(manifest),
         "licence": manifest.source.license or "not stated",
         "target": manifest.target.name,
         "recipe": f"{manifest.recipe.format} {manifest.recipe.precision}",
@@ -28,6 +29,14 @@ def summary(bundle: Bundle) -> list[dict[str, object]]:
     if proof.pending_on_target:
         fields["pending on target"] = "; ".join(proof.pending_on_target)
     return [{"field": name, "value": value} for name, value in fields.items()]
+
+
+def _origin(manifest: Manifest) -> dict[str, object]:
+    origin = manifest.source.dequantised_from
+    if origin is None:
+        return {}
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in origin.checks.items())
+    return {"dequantised from": f"{origin.words}, {figures or 'not held against its engine'}"}
 
 
 def _shapes(manifest: Manifest) -> dict[str, object]:

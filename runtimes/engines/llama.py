@@ -19,6 +19,7 @@ from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
 from .cores import physical_cores
+from .llama_adapter import ROLE, checked_adapter
 from .llama_checks import checked_header
 from .llama_decoder import LlamaDecoder, LlamaState
 from .llama_encoder import LlamaEncoder
@@ -41,6 +42,8 @@ class LlamaSession:
         self.parts: Mapping[str, EngineSession] = {}
         on_processor = options.providers[:1] and options.providers[0].startswith(_PROCESSOR)
         self.native = Model(path, on_processor=bool(on_processor))
+        if ROLE in options.parts:
+            self.native.adapt(checked_adapter(options.parts[ROLE], header))
         self._threads = options.threads or physical_cores()
         self._exact = header.number("general.file_type") == _ALL_F32
         self._limit = header.number(f"{header.architecture}.context_length")
@@ -80,13 +83,14 @@ class LlamaSession:
 
 
 def open_model(path: Path, options: EngineOptions) -> LlamaSession:
-    """Load a GGUF file, or the first of those that a model is split into.
+    """Load a GGUF file, or the first of those that a model is split into; with its adapter.
 
     Raises EngineError where llama-cpp-python is missing, or the file is damaged or refused.
     """
     library()
-    if options.parts:
-        raise EngineError("llama.cpp runs no model of several graphs", why=", ".join(options.parts))
+    unknown = [role for role in options.parts if role != ROLE]
+    if unknown:
+        raise EngineError("llama.cpp runs no model of several graphs", why=", ".join(unknown))
     return LlamaSession(path, checked_header(path), options)
 
 

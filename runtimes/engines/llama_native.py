@@ -110,6 +110,20 @@ class Model:
         self.vocabulary: Any = module.llama_model_get_vocab(pointer)
         self.tokens = int(module.llama_vocab_n_tokens(self.vocabulary))
         self._end = weakref.finalize(self, module.llama_model_free, pointer)
+        self.adapter: Any = None
+
+    def adapt(self, path: Path) -> None:
+        """Have every context made from now on compute with a LoRA adapter, freed with the model.
+
+        EngineError where llama.cpp refuses it.
+        """
+        _errors.clear()
+        self.adapter = library().llama_adapter_lora_init(self.pointer, str(path).encode())
+        if not self.adapter:
+            raise EngineError(
+                f"llama.cpp {engine_words()[0]} cannot apply the adapter {path.name}",
+                why=last_error("it does not say why"),
+            )
 
     @property
     def width(self) -> int:
@@ -151,6 +165,9 @@ class Context:
         self._module, self._pointer, self.model, self.shape = module, pointer, model, shape
         self._memory = module.llama_get_memory(pointer)
         self._end = weakref.finalize(self, module.llama_free, pointer)
+        if model.adapter is not None:
+            adapters = (type(model.adapter) * 1)(model.adapter)
+            module.llama_set_adapters_lora(pointer, adapters, 1, (ctypes.c_float * 1)(1.0))
 
     def decode(self, ids: Ints, wanted: int) -> Floats:
         """Run tokens behind those it holds: the logits after the last `wanted`, a copy.

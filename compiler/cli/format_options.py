@@ -1,0 +1,68 @@
+"""Options of single formats as the command line names them; each format checks its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOption:
+    """One option: what it is called after the dashes, what it takes, whether it may be repeated."""
+
+    name: str
+    metavar: str
+    help: str
+    repeatable: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The function's parameter that click fills."""
+        return self.name.replace("-", "_")
+
+
+FORMAT_OPTIONS = (
+    FormatOption(
+        "tensor-type",
+        "NAME=TYPE",
+        "GGUF: tensors whose names match get this type, as attn_v=q6_k; repeatable.",
+        repeatable=True,
+    ),
+    FormatOption("output-tensor-type", "TYPE", "GGUF: the type of the output's weights."),
+    FormatOption("token-embedding-type", "TYPE", "GGUF: the type of the embeddings."),
+    FormatOption(
+        "imatrix",
+        "FILE|auto|none",
+        "GGUF: which columns matter: llama.cpp's file, or made of the calibration texts; the "
+        "default is auto for iq2, iq3 and wherever --calibration is given.",
+    ),
+)
+
+
+def format_options(command: Command) -> Command:
+    """Add every format's options to a command, which gets them as keyword arguments."""
+    for one in reversed(FORMAT_OPTIONS):
+        added = click.option(
+            f"--{one.name}",
+            one.parameter,
+            metavar=one.metavar,
+            help=one.help,
+            multiple=one.repeatable,
+        )
+        command = added(command)
+    return command
+
+
+def given_options(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the values of those that were given, by the options' names."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in FORMAT_OPTIONS:
+        value = values[one.parameter]
+        if value:
+            found[one.name] = tuple(value) if one.repeatable else (value,)
+    return found
