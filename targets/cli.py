@@ -78,6 +78,39 @@ def validate_command(file: Path) -> None:
     click.echo(f"{file}: valid, {what}")
 
 
+@targets_group.command("calibrate")
+@click.option("--name", default="this-machine", show_default=True, help="The profile's name.")
+@click.option("--threads", type=click.IntRange(1, 4096), help="Threads to write the figures of.")
+@click.option("-o", "--output", "file", help="A file, - for standard output.  [default: yours]")
+def calibrate_command(name: str, threads: int | None, file: str | None) -> None:
+    """Measure this machine's bandwidth and rates and keep them as a target of your own."""
+    from .calibrate import calibrated, save
+
+    text, said = calibrated(name, threads)
+    click.echo(f"measured: {said}", err=True)
+    if file == "-":
+        click.echo(text, nl=False)
+        return
+    path = save(name, text) if file is None else Path(file)
+    if file is not None:
+        _save(path, text)
+    click.echo(f"written: {path}", err=True)
+
+
+@targets_group.command("diff")
+@click.argument("one")
+@click.argument("other")
+@click.option("-o", "--output", "form", type=click.Choice(LIST_FORMS), default="table")
+def diff_command(one: str, other: str, form: str) -> None:
+    """Show what two targets have not in common."""
+    from edgeward.runtimes.output import print_rows
+
+    from .load import load
+    from .present import DIFF_COLUMNS, diff_rows
+
+    print_rows(diff_rows(load(one), load(other)), DIFF_COLUMNS, form)
+
+
 def _save(path: Path, text: str) -> None:
     from edgeward.errors import UsageError
 

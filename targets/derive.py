@@ -53,6 +53,13 @@ def profile_from(fingerprint: Fingerprint, *, bandwidth_bytes_per_s: int | None 
     Rates are estimates from the number of cores; the text says so and wants to be corrected.
     Raises UnsupportedError for an architecture that no profile can have.
     """
+    return render(profile_document(fingerprint, bandwidth_bytes_per_s=bandwidth_bytes_per_s))
+
+
+def profile_document(
+    fingerprint: Fingerprint, *, bandwidth_bytes_per_s: int | None = None
+) -> dict[str, object]:
+    """Return what `profile_from` writes, as a document."""
     if fingerprint.arch not in ARCHES:
         raise UnsupportedError(
             f"no profile can describe the architecture {fingerprint.arch}",
@@ -63,40 +70,38 @@ def profile_from(fingerprint: Fingerprint, *, bandwidth_bytes_per_s: int | None 
     memory = _rounded(fingerprint.memory_bytes, MEMORY_STEP)
     usable = _rounded(memory * (100 - SYSTEM_PERCENT) // 100, MEMORY_STEP)
     bandwidth = _rounded(bandwidth_bytes_per_s or GUESSED_BANDWIDTH, BANDWIDTH_STEP)
-    return render(
-        {
-            "title": (fingerprint.device_tree_model or fingerprint.cpu_model)[:100],
-            "description": "Written by `edgeward targets probe`; correct what it estimates.",
-            "hardware": {
-                "arch": fingerprint.arch,
-                "cores": cores,
-                "memory": format_size(memory),
-                "usable_memory": format_size(usable),
-                "memory_bandwidth": format_bandwidth(bandwidth),
-                "units": {
-                    "cpu": {
-                        "kind": "cpu",
-                        "title": fingerprint.cpu_model,
-                        "rates": {"fp32": format_rate(cores * ASSUMED_HZ * per_cycle)},
-                    }
-                },
+    return {
+        "title": (fingerprint.device_tree_model or fingerprint.cpu_model)[:100],
+        "description": "Written by `edgeward targets probe`; correct what it estimates.",
+        "hardware": {
+            "arch": fingerprint.arch,
+            "cores": cores,
+            "memory": format_size(memory),
+            "usable_memory": format_size(usable),
+            "memory_bandwidth": format_bandwidth(bandwidth),
+            "units": {
+                "cpu": {
+                    "kind": "cpu",
+                    "title": fingerprint.cpu_model,
+                    "rates": {"fp32": format_rate(cores * ASSUMED_HZ * per_cycle)},
+                }
             },
-            "engines": [_engine(fingerprint)],
-            "formats": {"onnx": ["fp32", "int8-dynamic"]},
-            "default": {"format": "onnx", "precision": "fp32"},
-            "limits": LIMITS,
-            "match": _match(fingerprint),
-            "sources": {
-                "hardware.cores": PROBED,
-                "hardware.memory": PROBED,
-                "hardware.usable_memory": f"estimate: {SYSTEM_PERCENT} % is left to the system",
-                "hardware.memory_bandwidth": MEASURED if bandwidth_bytes_per_s else GUESSED,
-                "hardware.units.cpu.rates.fp32": (
-                    f"estimate: {cores} cores x 2 GHz x {per_cycle} operations a cycle"
-                ),
-            },
-        }
-    )
+        },
+        "engines": [_engine(fingerprint)],
+        "formats": {"onnx": ["fp32", "int8-dynamic"]},
+        "default": {"format": "onnx", "precision": "fp32"},
+        "limits": LIMITS,
+        "match": _match(fingerprint),
+        "sources": {
+            "hardware.cores": PROBED,
+            "hardware.memory": PROBED,
+            "hardware.usable_memory": f"estimate: {SYSTEM_PERCENT} % is left to the system",
+            "hardware.memory_bandwidth": MEASURED if bandwidth_bytes_per_s else GUESSED,
+            "hardware.units.cpu.rates.fp32": (
+                f"estimate: {cores} cores x 2 GHz x {per_cycle} operations a cycle"
+            ),
+        },
+    }
 
 
 def _rounded(value: int, step: int) -> int:

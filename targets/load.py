@@ -60,6 +60,16 @@ def names() -> list[str]:
     return sorted(name for name in found if not _is_family(name))
 
 
+def user_place() -> Path:
+    """Return the directory of the user's own profiles; UsageError for a user without a home."""
+    own = _own_config()
+    if not own:
+        raise UsageError(
+            "there is no place for your own targets", why="neither HOME nor XDG_CONFIG_HOME is set"
+        )
+    return own[0]
+
+
 def load(name_or_path: str | Path) -> Profile:
     """Return a profile by name, or from a file where a path is given, inheritance resolved.
 

@@ -26,6 +26,7 @@ LIST_COLUMNS = (
     "engine",
     "default",
 )
+DIFF_COLUMNS = ("key", "one", "other")
 SHOW_COLUMNS = ("key", "value", "source")
 
 
@@ -47,6 +48,17 @@ def show_rows(profile: Profile) -> list[Row]:
         {"key": key, "value": value, "source": _source(profile, key)}
         for key, value in pairs
         if value not in (None, "", ())
+    ]
+
+
+def diff_rows(one: Profile, other: Profile) -> list[Row]:
+    """Return the keys in which two profiles differ, with the value of each."""
+    left, right = dict(_pairs(one)), dict(_pairs(other))
+    keys = dict.fromkeys([*left, *right])
+    return [
+        {"key": key, "one": left.get(key), "other": right.get(key)}
+        for key in keys
+        if left.get(key) != right.get(key)
     ]
 
 

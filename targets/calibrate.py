@@ -1,0 +1,115 @@
+"""Measure this machine's bandwidth and rates, and write them as a profile of the user's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeward.errors import EdgewardError, UsageError
+
+from .derive import profile_document
+from .fingerprint import Fingerprint
+from .load import user_place
+from .probe import probe
+from .schema import TARGET
+from .units import format_bandwidth, format_rate
+from .write import render
+
+TIMEOUT_S = 120.0
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# Rounded down to three digits: a machine's own noise is larger.
+_DIGITS = 3
+_INT8_TIMES = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What was reached with some threads: bytes and float32 operations a second."""
+
+    threads: int
+    bytes_per_s: float
+    operations_per_s: float
+
+
+def measure(threads: int) -> Rates:
+    """Return what this many threads reach; takes a few seconds. EdgewardError where it fails."""
+    environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
+    command = [sys.executable, "-m", "edgeward.targets.calibration"]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, timeout=TIMEOUT_S, check=True
+        )
+        found = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise EdgewardError("this machine could not be measured", why=str(error)[:200]) from None
+    return Rates(threads, float(found["bytes_per_s"]), float(found["operations_per_s"]))
+
+
+def calibrated(name: str, threads: int | None = None) -> tuple[str, str]:
+    """Return this machine's profile as TOML, and a line on what was measured.
+
+    The profile has the figures of `threads` threads, of all cores where that is None.
+    """
+    if not TARGET.fullmatch(name):
+        raise UsageError(f"{name[:80]!a} is no name for a target", why="use a-z, 0-9 and hyphens")
+    fingerprint = probe()
+    counts = sorted({1, threads or fingerprint.cores})
+    rates = [measure(count) for count in counts]
+    chosen = next(each for each in rates if each.threads == (threads or fingerprint.cores))
+    said = "; ".join(_words(each) for each in rates)
+    return render(document(fingerprint, chosen, said)), said
+
+
+def document(fingerprint: Fingerprint, rates: Rates, said: str) -> Mapping[str, object]:
+    """Return the profile's content: what the probe tells, with rates that were measured."""
+    content = dict(profile_document(fingerprint))
+    bandwidth, rate = _rounded(rates.bytes_per_s), _rounded(rates.operations_per_s)
+    hardware, sources = content["hardware"], content["sources"]
+    assert isinstance(hardware, dict)  # noqa: S101 - built in derive
+    assert isinstance(sources, dict)  # noqa: S101
+    unit = {"kind": "cpu", "title": fingerprint.cpu_model}
+    int8 = _rounded(rate * _INT8_TIMES)
+    content["description"] = f"Written by `edgeward targets calibrate`. Measured: {said}."
+    content["hardware"] = {
+        **hardware,
+        "memory_bandwidth": format_bandwidth(bandwidth),
+        "achieved": {"bandwidth": 1.0, "compute": 1.0},
+        "units": {"cpu": {**unit, "rates": {"fp32": format_rate(rate), "int8": format_rate(int8)}}},
+    }
+    measured = f"measured on this machine, {rates.threads} threads, numpy, best of 7"
+    content["sources"] = {
+        **sources,
+        "hardware.memory_bandwidth": f"{measured}: a matrix of 256 MiB times a vector",
+        "hardware.achieved": "what was measured is what is achieved",
+        "hardware.units.cpu.rates.fp32": f"{measured}: a product of 1024 x 1024 matrices",
+        "hardware.units.cpu.rates.int8": (
+            "estimate: 2.5 times fp32, as dynamic int8 reached in benchmarks/onnx/report/report.md"
+        ),
+    }
+    return content
+
+
+def save(name: str, text: str) -> Path:
+    """Write a profile beside the user's others and return its path; UsageError if it cannot."""
+    path = user_place() / f"{name}.toml"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", why=error.strerror or "") from error
+    return path
+
+
+def _words(rates: Rates) -> str:
+    reads, computes = rates.bytes_per_s / 1e9, rates.operations_per_s / 1e9
+    return f"{rates.threads} threads {reads:.1f} GB/s, {computes:.0f} Gop/s"
+
+
+def _rounded(value: float) -> int:
+    step: int = 10 ** max(0, len(str(int(value))) - _DIGITS)
+    return max(1, int(int(value) // step * step))

@@ -1,0 +1,49 @@
+"""What numpy's kernels reach here, in a process of its own: `python -m …calibration`.
+
+The number of threads is fixed by the environment before numpy is imported, so each count takes
+a process. Prints one JSON line: bytes per second read, float32 operations per second.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+READ_BYTES = 256 * 2**20
+SQUARE = 1024
+REPETITIONS = 7
+
+
+def best_s(call: Callable[[], object], repetitions: int = REPETITIONS) -> float:
+    """Return the seconds of the fastest of some calls, after one that warms up."""
+    call()
+    durations = []
+    for _ in range(repetitions):
+        start = time.perf_counter_ns()
+        call()
+        durations.append(time.perf_counter_ns() - start)
+    return max(min(durations), 1) / 1e9
+
+
+def measure_rates(read_bytes: int = READ_BYTES, square: int = SQUARE) -> dict[str, float]:
+    """Return what is reached: a matrix times a vector reads, one times a matrix computes.
+
+    `read_bytes` is far beyond any cache, as a model's weights are; a square of 1024 is what a
+    prompt's products look like.
+    """
+    import numpy as np
+
+    columns = 4096
+    weights = np.ones((max(1, read_bytes // (4 * columns)), columns), np.float32)
+    vector, left = np.ones(columns, np.float32), np.ones((square, square), np.float32)
+    out = np.empty(len(weights), np.float32)
+    product = np.empty_like(left)
+    read = best_s(lambda: np.dot(weights, vector, out=out))
+    computed = best_s(lambda: np.dot(left, left, out=product))
+    return {"bytes_per_s": weights.nbytes / read, "operations_per_s": 2 * square**3 / computed}
+
+
+if __name__ == "__main__":
+    json.dump(measure_rates(), sys.stdout)
