@@ -65,7 +65,8 @@ def every_plan(
             except UnsupportedError:
                 continue
             rows.append(row)
-    return [_advised(row, facts, rows) for row in rows]
+    by_name = {profile.name: profile for profile in profiles}
+    return [_advised(row, facts, by_name[row.target], rows, cache) for row in rows]
 
 
 def overview(rows: Iterable[Prediction], profiles: Sequence[Profile]) -> list[Prediction]:
@@ -97,12 +98,14 @@ def _is_stored(row: Prediction, profile: Profile) -> bool:
     return row.target == profile.name and row.precision == STORED
 
 
-def _advised(row: Prediction, facts: ModelFacts, rows: Sequence[Prediction]) -> Prediction:
+def _advised(
+    row: Prediction, facts: ModelFacts, profile: Profile, rows: Sequence[Prediction], cache: str
+) -> Prediction:
     if row.fits:
         return row
     found = [
         _smaller(row, rows),
-        _shorter(row, facts),
+        _shorter(row, facts, profile, cache),
         _fewer(row),
         _elsewhere(row, rows),
     ]
@@ -122,16 +125,18 @@ def _smaller(row: Prediction, rows: Sequence[Prediction]) -> str:
     return f"precision {best.format} {best.precision}"
 
 
-def _shorter(row: Prediction, facts: ModelFacts) -> str:
-    """The longest context, a power of two, whose cache fits beside the rest."""
-    if not facts.writes_text or row.memory.total - row.memory.cache >= row.usable_bytes:
+def _shorter(row: Prediction, facts: ModelFacts, profile: Profile, cache: str) -> str:
+    """The longest context, a power of two, with which it fits."""
+    if not facts.writes_text or row.memory.total - row.memory.cache >= 2 * row.usable_bytes:
         return ""
-    room = row.usable_bytes - (row.memory.total - row.memory.cache)
-    context = 1 << (row.context - 1).bit_length()
+    engine = next(each for each in profile.engines if each.name == row.engine)
+    context = 1 << max(0, row.context - 1).bit_length() - 1
     while context >= _LEAST_CONTEXT:
-        own = sum(layer.numbers(context) for layer in facts.cache)
-        now = sum(layer.numbers(row.context) for layer in facts.cache)
-        if context < row.context and own * row.memory.cache <= room * max(1, now):
+        recipe = Recipe(row.format, row.precision)
+        shorter = plan_model(
+            facts, profile, recipe, context, row.batch, row.sequences, engine=engine, cache=cache
+        )
+        if shorter.fits:
             return f"context {context}"
         context //= 2
     return ""

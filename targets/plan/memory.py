@@ -71,12 +71,20 @@ def memory_of(
     tokens = min(context, engine.chunk) if facts.writes_text else context
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
     return Memory(
-        weights=int(weights.stored * engine.copies),
+        weights=int(weights.stored * _copies(facts, engine, weights, unit)),
         cache=cache_bytes(facts, context, sequences, cache_bits),
         activations=_activations(facts, engine, tokens, context, batch, wide),
         logits=_logits(facts, engine, tokens, max(batch, sequences)),
         engine=engine.resident + (engine.gpu if unit == "gpu" else 0),
     )
+
+
+def _copies(facts: ModelFacts, engine: EngineCost, weights: Weights, unit: str) -> float:
+    """How many times the weights stand in memory; measured on the processor alone."""
+    floats, integers = engine.copies
+    if unit != "cpu":
+        return 1.0
+    return integers if weights.stored < 2 * facts.parameters else floats
 
 
 def _activations(

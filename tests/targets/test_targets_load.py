@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from edgeward.errors import EdgewardError, ProfileError, UnsupportedError, UsageError
 from edgeward.targets.load import CATALOG, MAX_FILE_BYTES, check_file, load, names
-from edgeward.targets.schema import TARGET
 from edgeward.targets.write import to_toml
 
 MINIMAL = """\
@@ -89,52 +88,6 @@ def test_our_catalogue_lists_devices_and_no_families() -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in CATALOG.glob("*.toml")))
 def test_each_of_our_files_is_valid(name: str) -> None:
     check_file(CATALOG / f"{name}.toml")
-
-
-def test_a_cloud_machine_keeps_its_name_and_has_a_dated_price() -> None:
-    profile = load("inf2.xlarge")
-    assert profile.price is not None
-    assert (profile.price.region, profile.price.as_of) == ("us-east-1", "2024-12")
-    assert profile.hardware.room_bytes == profile.hardware.core_memory_bytes == 16 * 10**9
-    assert profile.hardware.room_bytes < profile.hardware.usable_memory_bytes
-
-
-def test_a_price_is_overridden_beside_ours_and_wants_its_source(tmp_path: Path) -> None:
-    mine = 'extends = "inf2.xlarge"\n[price]\nusd_per_hour = 0.3\nas_of = "2025-07"\n'
-    assert "price.usd_per_hour is changed here" in refused(own(tmp_path, "inf2.xlarge", mine))
-    own(tmp_path, "inf2.xlarge", mine + '[sources]\nprice = "our contract"\n')
-    price = load("inf2.xlarge").price
-    assert price is not None
-    assert (price.usd_per_hour, price.region) == (0.3, "us-east-1")
-
-
-@pytest.mark.parametrize(
-    ("line", "key"),
-    [
-        ("achieved = { bandwidth = 3.0 }", "hardware.achieved.bandwidth"),
-        ("achieved = { speed = 0.5 }", "hardware.achieved.speed"),
-        ('core_memory = "8 GiB"', "hardware.core_memory"),
-        ("watts = -1", "hardware.watts"),
-        ("unified = 1", "hardware.unified"),
-    ],
-)
-def test_what_the_planner_reads_is_checked(tmp_path: Path, line: str, key: str) -> None:
-    text = MINIMAL.replace("cores = 4", f"cores = 4\n{line}")
-    assert f": {key} " in refused(own(tmp_path, "mine", text))
-
-
-@pytest.mark.parametrize("name", ["a..b", ".a", "a.", "-a", "a_b", "A", "a/b"])
-def test_what_is_no_name_of_a_target_is_none(name: str) -> None:
-    assert TARGET.fullmatch(name) is None
-
-
-def test_every_profile_is_written_and_read_again_the_same(tmp_path: Path) -> None:
-    for name in names():
-        profile = load(name)
-        path = tmp_path / "again" / f"{name}.toml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(to_toml(profile), encoding="utf-8")
-        assert load(path).digest == profile.digest
 
 
 def test_the_orin_nano_is_what_its_data_sheet_says() -> None:
