@@ -1,7 +1,8 @@
 """What numpy's kernels reach here, in a process of its own: `python -m …calibration`.
 
 The number of threads is fixed by the environment before numpy is imported, so each count takes
-a process. Prints one JSON line: bytes per second read, float32 operations per second.
+a process. Prints one JSON line: bytes per second read, float32 operations per second. One thread is
+timed by the processor's clock, which leaves out what other programs took; several by the wall's.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ from collections.abc import Callable
 
 READ_BYTES = 256 * 2**20
 SQUARE = 1024
-REPETITIONS = 7
+REPETITIONS = 15
+
+Clock = Callable[[], float]
 
 
-def best_s(call: Callable[[], object], repetitions: int = REPETITIONS) -> float:
+def best_s(
+    call: Callable[[], object], repetitions: int = REPETITIONS, clock: Clock = time.perf_counter
+) -> float:
     """Return the seconds of the fastest of some calls, after one that warms up."""
     call()
     durations = []
     for _ in range(repetitions):
-        start = time.perf_counter_ns()
+        start = clock()
         call()
-        durations.append(time.perf_counter_ns() - start)
-    return max(min(durations), 1) / 1e9
+        durations.append(clock() - start)
+    return max(min(durations), 1e-9)
 
 
-def measure_rates(read_bytes: int = READ_BYTES, square: int = SQUARE) -> dict[str, float]:
+def measure_rates(
+    read_bytes: int = READ_BYTES, square: int = SQUARE, threads: int = 0
+) -> dict[str, float]:
     """Return what is reached: a matrix times a vector reads, one times a matrix computes.
 
     `read_bytes` is far beyond any cache, as a model's weights are; a square of 1024 is what a
@@ -40,10 +47,11 @@ def measure_rates(read_bytes: int = READ_BYTES, square: int = SQUARE) -> dict[st
     vector, left = np.ones(columns, np.float32), np.ones((square, square), np.float32)
     out = np.empty(len(weights), np.float32)
     product = np.empty_like(left)
-    read = best_s(lambda: np.dot(weights, vector, out=out))
-    computed = best_s(lambda: np.dot(left, left, out=product))
+    clock = time.process_time if threads == 1 else time.perf_counter
+    read = best_s(lambda: np.dot(weights, vector, out=out), clock=clock)
+    computed = best_s(lambda: np.dot(left, left, out=product), clock=clock)
     return {"bytes_per_s": weights.nbytes / read, "operations_per_s": 2 * square**3 / computed}
 
 
 if __name__ == "__main__":
-    json.dump(measure_rates(), sys.stdout)
+    json.dump(measure_rates(threads=int(sys.argv[1])), sys.stdout)

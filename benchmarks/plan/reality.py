@@ -1,100 +1,116 @@
 """What the planner predicts beside what is measured, for bundles that write text, on one thread.
 
-`edgeward targets calibrate --threads 1`, then
-`python benchmarks/plan/reality.py MODEL BUNDLE... --target this-machine`. Each bundle is loaded and
-run in a process of its own; its peak memory is the kernel's account of that process.
+usage: python benchmarks/plan/reality.py BUNDLE... [--contexts 512,2048] [--prompt 256]
+
+The machine is calibrated first (`edgeward targets calibrate --threads 1`). Each bundle and context
+is a process of its own (`asked.py`): times are of the processor, so that what else runs does not
+count; memory is the kernel's peak of that process, the median of three. `--python` is an interpreter
+that has the bundles' engine, as that of the toolchain `llama`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgeward.runtimes import load as load_bundle
+from edgeward.runtimes.output import print_rows
+from edgeward.targets.calibrate import THREADS, calibrated
 from edgeward.targets.load import load
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.plan.read import read_facts
-from edgeward.targets.profile import Recipe
+from edgeward.targets.profile import Profile, Recipe
 
-WORDS = "The kiosk at gate B12 answers questions of travellers about trains, lifts and lockers. "
-WRITTEN = 48
-
-
-def measured(bundle: str, repeats: int) -> dict[str, float]:
-    """Return TTFT and TPOT in ms, peak memory in MiB and the tokens written.
-
-    TTFT is the best of three, TPOT the first decile: what the machine gives when others let it.
-    """
-    prompt = WORDS * repeats
-    with load_bundle(bundle, threads=1) as session:
-        for _ in session.generate(prompt, max_tokens=4):
-            pass
-        first, steps, tokens = [], [], 0
-        for _ in range(3):
-            last = time.perf_counter()
-            for number, _ in enumerate(session.generate(prompt, max_tokens=WRITTEN)):
-                now = time.perf_counter()
-                (first if number == 0 else steps).append(now - last)
-                last = now
-                tokens = max(tokens, number + 1)
-    status = Path("/proc/self/status").read_text()
-    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    return {
-        "ttft_ms": 1000 * min(first),
-        "tpot_ms": 1000 * statistics.quantiles(steps, n=10)[0],
-        "peak_mib": peak / 1024,
-        "written": tokens,
-    }
-
-
-def compared(model: str, bundle: str, target: str, repeats: int) -> dict[str, object]:
-    """Return a row: predicted, measured and the error of each figure in percent."""
-    command = [sys.executable, __file__, "--measure", bundle, "--repeats", str(repeats)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    recipe = json.loads((Path(bundle) / "manifest.json").read_text())["recipe"]
-    prompt = 17 * repeats
-    plan = plan_model(
-        read_facts(model),
-        load(target),
-        Recipe(recipe["format"], recipe["precision"]),
-        context=prompt + WRITTEN,
-        prompt=prompt,
-    )
-    predicted = {
-        "ttft_ms": 1000 * (plan.ttft_s or 0),
-        "tpot_ms": 1000 * (plan.tpot_s or 0),
-        "peak_mib": plan.memory.total / 2**20,
-    }
-    return {
-        "precision": recipe["precision"],
-        "context": plan.context,
-        **{
-            name: f"{value:.4g} predicted, {found[name]:.4g} measured, "
-            f"{100 * (value / found[name] - 1):+.0f} %"
-            for name, value in predicted.items()
-        },
-    }
+ASKED = Path(__file__).with_name("asked.py")
+TIMES = 3
+COLUMNS = (
+    *("model", "recipe", "context", "peak_mib", "measured_mib", "peak_error"),
+    *("tpot_ms", "measured_tpot_ms", "tpot_error", "ttft_ms", "measured_ttft_ms", "ttft_error"),
+)
 
 
 def main() -> None:
-    """Print a line for each bundle."""
+    """Print a row for each bundle and context, and the worst errors."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?")
-    parser.add_argument("bundles", nargs="*")
-    parser.add_argument("--target", default="this-machine")
-    parser.add_argument("--repeats", type=int, default=8, help="sentences in the prompt")
-    parser.add_argument("--measure", help="measure one bundle in this process")
-    options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measured(options.measure, options.repeats)))
-        return
-    for bundle in options.bundles:
-        print(json.dumps(compared(options.model, bundle, options.target, options.repeats)))
+    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("--contexts", default="512,2048")
+    parser.add_argument("--prompt", type=int, default=256)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("-o", "--output", default="table")
+    asked = parser.parse_args()
+    profile, said = calibrated_profile()
+    print(f"{profile.title}; {said}", file=sys.stderr)
+    contexts = [int(each) for each in asked.contexts.split(",")]
+    rows = [
+        compared(bundle, profile, context, asked.prompt, asked.python)
+        for bundle in asked.bundles
+        for context in contexts
+    ]
+    print_rows(rows, COLUMNS, asked.output)
+    for figure in ("peak_error", "tpot_error", "ttft_error"):
+        errors = sorted(abs(float(str(row[figure]))) for row in rows)
+        middle, worst = statistics.median(errors), errors[-1]
+        print(f"{figure}: median {middle:.0f} %, worst {worst:.0f} %", file=sys.stderr)
+
+
+def calibrated_profile() -> tuple[Profile, str]:
+    """Return this machine's profile with one thread's figures."""
+    text, said = calibrated("this-machine", 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "this-machine.toml"
+        path.write_text(text, encoding="utf-8")
+        return load(path), said
+
+
+def compared(
+    bundle: Path, profile: Profile, context: int, prompt: int, python: str
+) -> dict[str, object]:
+    """Return predicted and measured figures, errors in percent of the measured."""
+    recipe = json.loads((bundle / "manifest.json").read_text())["recipe"]
+    plan = plan_model(
+        read_facts(str(bundle / "config.json")),
+        profile,
+        Recipe(recipe["format"], recipe["precision"]),
+        context,
+        prompt=prompt,
+    )
+    found = measured([python, str(ASKED), str(bundle), str(context), str(prompt)])
+    peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s or 0.0
+    return {
+        "model": bundle.name,
+        "recipe": f"{plan.format} {plan.precision}",
+        "context": context,
+        "peak_mib": peak / 2**20,
+        "measured_mib": found["peak_bytes"] / 2**20,
+        "peak_error": error(peak, found["peak_bytes"]),
+        "tpot_ms": each * 1e3,
+        "measured_tpot_ms": found["tpot_s"] * 1e3,
+        "tpot_error": error(each, found["tpot_s"]),
+        "ttft_ms": first * 1e3,
+        "measured_ttft_ms": found["ttft_s"] * 1e3,
+        "ttft_error": error(first, found["ttft_s"]),
+    }
+
+
+def measured(command: Sequence[str]) -> dict[str, float]:
+    """Return the medians of what several processes tell."""
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    told = [
+        json.loads(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+        for _ in range(TIMES)
+    ]
+    return {name: statistics.median(float(one[name]) for one in told) for name in told[0]}
+
+
+def error(predicted: float, found: float) -> float:
+    """Return how far a prediction is off, in percent of what was found."""
+    return round(100 * (predicted / found - 1), 1)
 
 
 if __name__ == "__main__":

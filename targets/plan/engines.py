@@ -15,10 +15,13 @@ class EngineCost:
     `resident` is what a process with the engine loaded takes without a model, on the CPU and `gpu`
     more on a GPU (context, kernels). It reads a prompt in pieces of `chunk` tokens;
     `keeps_scores` says whether attention's scores stand whole in memory, `every_logit` whether
-    logits come for each token of a piece. `copies` is how many times the weights stand in the
-    processor's memory, where they are floats and where they are integers.
-    A layer costs `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the
-    engine cannot run one.
+    logits come for each token of a piece. On the processor, a head that is the embedding too
+    stands `again` times more, as floats and as integers, packed for its product; `widens` says
+    that 16-bit weights become float32, the file beside them while it is read; the cache has room
+    for `first_room` tokens and doubles, the old one beside the new. On a GPU `hands_over` says that
+    a step's cache stands beside the last one's. `attention` is the share of the float rate that a
+    token's attention over the cache reaches on a processor. A layer costs `layer_s` a step beside
+    its arithmetic. `unable` says by a model's kind why the engine cannot run one.
     """
 
     formats: tuple[str, ...]
@@ -27,7 +30,11 @@ class EngineCost:
     chunk: int = 512
     keeps_scores: bool = False
     every_logit: bool = False
-    copies: tuple[float, float] = (1.0, 1.0)
+    again: tuple[float, float] = (0.0, 0.0)
+    widens: bool = False
+    first_room: int = 0
+    hands_over: bool = False
+    attention: float = 0.0
     layer_s: Mapping[str, float] | None = None
     unable: Mapping[str, str] | None = None
 
@@ -36,18 +43,30 @@ class EngineCost:
 _LAUNCHES = {"cpu": 10e-6, "gpu": 60e-6, "npu": 60e-6}
 _TEXT = ("decoder", "encoder-decoder", "encoder")
 _CNN_ONLY = "decoders need dynamic state; int8 graphs of fixed shape only"
-_LLAMA = EngineCost(("gguf",), 60 * MIB, 300 * MIB, chunk=512, every_logit=True, layer_s=_LAUNCHES)
+# measured with SmolLM2-135M on llama.cpp 0.3.36, one thread of an EPYC: benchmarks/plan/reality.py
+_LLAMA = EngineCost(
+    ("gguf",),
+    88 * MIB,
+    300 * MIB,
+    chunk=512,
+    attention=0.115,
+    layer_s={**_LAUNCHES, "cpu": 50e-6},
+)
 ENGINES: Mapping[str, EngineCost] = {
-    # measured with SmolLM2-135M on ONNX Runtime 1.32: 68 MiB with numpy, tokenizers and Python, 28
-    # for a session; it packs products in a layout of its own, and keeps the integers it packed.
+    # measured with SmolLM2-135M and Whisper tiny.en, one thread of an EPYC: 68 MiB for Python,
+    # numpy and edgeward, 25 for a session; the rest by benchmarks/plan/reality.py.
     "onnxruntime": EngineCost(
         ("onnx",),
-        96 * MIB,
+        93 * MIB,
         400 * MIB,
         chunk=256,
         keeps_scores=True,
-        copies=(1.33, 1.9),
-        layer_s=_LAUNCHES,
+        again=(1.0, 2.5),
+        widens=True,
+        first_room=256,
+        hands_over=True,
+        attention=0.157,
+        layer_s={**_LAUNCHES, "cpu": 80e-6},
     ),
     "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),
     "litert": EngineCost(("tflite",), 20 * MIB, 150 * MIB, layer_s=_LAUNCHES),

@@ -5,6 +5,7 @@ Williams, Waterman and Patterson, Roofline (CACM 2009): what takes longer of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from edgeward.targets.profile import Hardware
 
 from .engines import ACHIEVED, EngineCost
 from .facts import ModelFacts
+from .kernels import Kernel
 from .memory import cache_bytes
 from .precision import Weights
 from .roles import kind_of, tower_of
@@ -29,14 +31,22 @@ _RATES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a unit reaches: bytes and operations a second, seconds a layer and step beside them."""
+    """What a unit reaches: bytes and operations a second, seconds a layer and step beside them.
+
+    `token_operations_per_s` and `attention_operations_per_s` are what one token's products and its
+    attention over the cache reach, infinite where the memory alone decides.
+    """
 
     bytes_per_s: float
     operations_per_s: float
     layer_s: float
+    token_operations_per_s: float = math.inf
+    attention_operations_per_s: float = math.inf
 
 
-def speed_of(hardware: Hardware, unit: str, engine: EngineCost, multiplies: str) -> Speed | None:
+def speed_of(
+    hardware: Hardware, unit: str, engine: EngineCost, multiplies: str, kernel: Kernel
+) -> Speed | None:
     """Return what a kind of unit reaches, None where its rate is unknown."""
     rate = _rate(hardware, unit, multiplies)
     if rate is None:
@@ -46,8 +56,18 @@ def speed_of(hardware: Hardware, unit: str, engine: EngineCost, multiplies: str)
     return Speed(
         hardware.memory_bandwidth_bytes_per_s * said.get("bandwidth", bandwidth_share),
         rate * said.get("compute", compute_share),
-        (engine.layer_s or {}).get(unit, 0.0),
+        (engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if unit == "cpu" else 0.0),
+        _share(hardware, unit, kernel.token),
+        _share(hardware, unit, engine.attention),
     )
+
+
+def _share(hardware: Hardware, unit: str, share: float) -> float:
+    """A share of the processor's float rate, infinite where none is known."""
+    rate = _rate(hardware, unit, "fp32") if unit == "cpu" and share else None
+    if rate is None:
+        return math.inf
+    return rate * hardware.achieved.get("compute", ACHIEVED[unit][1]) * share
 
 
 def _rate(hardware: Hardware, unit: str, multiplies: str) -> int | None:
@@ -74,11 +94,16 @@ def token_s(
     cache_bits: float,
 ) -> float:
     """Return seconds a step in which each of `sequences` gets one token, `context` behind it."""
-    read = _read_a_step(facts, weights, sequences)
-    read += cache_bytes(facts, context, sequences, cache_bits)
-    operations = sequences * _token_operations(facts, context)
-    steady = max(read / speed.bytes_per_s, operations / speed.operations_per_s)
-    return steady + facts.layers * speed.layer_s
+    read = _read_a_step(facts, weights, sequences) / speed.bytes_per_s
+    products = sequences * _token_products(facts)
+    cached = cache_bytes(facts, context, sequences, cache_bits) / speed.bytes_per_s
+    attention = sequences * _token_attention(facts, context)
+    once = products / sequences / speed.token_operations_per_s
+    return (
+        max(read, products / speed.operations_per_s, once)
+        + max(cached, attention / min(speed.operations_per_s, speed.attention_operations_per_s))
+        + facts.layers * speed.layer_s
+    )
 
 
 def _read_a_step(facts: ModelFacts, weights: Weights, sequences: int) -> float:
@@ -115,12 +140,15 @@ def _head(facts: ModelFacts) -> int:
     return facts.vocabulary * facts.hidden if facts.writes_text else 0
 
 
-def _token_operations(facts: ModelFacts, context: int) -> float:
-    attention = 4 * sum(layer.numbers(context) // 2 for layer in facts.cache)
+def _token_products(facts: ModelFacts) -> float:
+    return 2.0 * (_multiplied(facts, "decoder") + _head(facts))
+
+
+def _token_attention(facts: ModelFacts, context: int) -> float:
+    """Each cached number is multiplied once for every head that shares it."""
     grouped = facts.heads / max(1, facts.kv_heads)
-    crossed = 2 * facts.cross_width * facts.encoder_tokens
-    own = 2 * (_multiplied(facts, "decoder") + _head(facts))
-    return own + attention * grouped + crossed
+    own = 2 * sum(layer.numbers(context) for layer in facts.cache) * grouped
+    return own + 2 * facts.cross_width * facts.encoder_tokens
 
 
 def _operations(facts: ModelFacts, tokens: int) -> float:

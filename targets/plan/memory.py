@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .engines import EngineCost
 from .facts import ModelFacts
@@ -10,6 +10,8 @@ from .precision import Weights
 from .roles import kind_of
 
 ADAM_BYTES = 16
+# measured: what the tokenizers library takes an entry of SmolLM2's vocabulary
+TOKENIZER_BYTES = 700
 LORA_RANK = 16
 
 
@@ -70,21 +72,43 @@ def memory_of(
     """Return what serving takes: `batch` prompts read at once, `sequences` kept."""
     tokens = min(context, engine.chunk) if facts.writes_text else context
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
-    return Memory(
-        weights=int(weights.stored * _copies(facts, engine, weights, unit)),
-        cache=cache_bytes(facts, context, sequences, cache_bits),
+    kept = _kept(engine, context, unit)
+    serving = Memory(
+        weights=weights.stored + _packed(engine, weights, unit),
+        cache=cache_bytes(facts, kept, sequences, cache_bits),
         activations=_activations(facts, engine, tokens, context, batch, wide),
         logits=_logits(facts, engine, tokens, max(batch, sequences)),
-        engine=engine.resident + (engine.gpu if unit == "gpu" else 0),
+        engine=engine.resident
+        + facts.vocabulary * TOKENIZER_BYTES
+        + (engine.gpu if unit == "gpu" else 0),
     )
+    return replace(serving, engine=serving.engine + _loading(weights, serving))
 
 
-def _copies(facts: ModelFacts, engine: EngineCost, weights: Weights, unit: str) -> float:
-    """How many times the weights stand in memory; measured on the processor alone."""
-    floats, integers = engine.copies
+def _kept(engine: EngineCost, context: int, unit: str) -> int:
+    """Tokens that the cache has room for where it takes most."""
     if unit != "cpu":
-        return 1.0
-    return integers if weights.stored < 2 * facts.parameters else floats
+        return 2 * context if engine.hands_over else context
+    if not engine.first_room or context <= engine.first_room:
+        return max(context, engine.first_room)
+    room = engine.first_room
+    while 2 * room < context:
+        room *= 2
+    return 3 * room
+
+
+def _packed(engine: EngineCost, weights: Weights, unit: str) -> int:
+    floats, integers = engine.again
+    if unit != "cpu":
+        return 0
+    return int(weights.shared * (floats if weights.as_floats else integers))
+
+
+def _loading(weights: Weights, serving: Memory) -> int:
+    """What the file takes while wider weights are made of it, beyond serving."""
+    if weights.file == weights.stored:
+        return 0
+    return max(0, weights.stored + weights.file - (serving.total - serving.engine))
 
 
 def _activations(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from edgeward.errors import UnsupportedError
+from edgeward.targets.profile import Recipe
 
+from .engines import EngineCost
 from .facts import ModelFacts, Tensor
 from .gguf_mix import MIXES, file_types, size_of
 from .roles import kind_of
@@ -70,6 +72,9 @@ STORAGE: Mapping[tuple[str, str], Storage] = {
     ("compressed", "nvfp4a16"): _FP4,
     ("compressed", "mxfp4"): Storage(4, "fp4", 16, rest=16, scale=8, block=32, tables=False),
 }
+_GGUF_WORDS = {"fp32": "f32", "fp16": "f16"}
+_FLOATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+_HALVES = ("fp16", "bf16")
 # The precision of a file that is what will run: each tensor as it lies there.
 STORED = "stored"
 CACHE_BITS: Mapping[str, float] = {
@@ -90,7 +95,8 @@ class Weights:
     """What the weights take in bytes: all of them, and what a token reads of them.
 
     `read` counts every expert; `routed` is the experts' part of it. An embedding that is no head
-    is looked up, a row a token, and not read.
+    is looked up, a row a token, and not read; `shared` is one that is the head too. `file` is what
+    is on the disk, `as_floats` says that no weight is an integer.
     """
 
     stored: int
@@ -98,6 +104,9 @@ class Weights:
     routed: int
     multiplies: str
     cache_bits: float
+    shared: int
+    file: int
+    as_floats: bool
 
 
 @lru_cache(maxsize=1024)
@@ -107,14 +116,26 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     stored = sum(size for _, size in sizes)
     idle = sum(size for tensor, size in sizes if is_looked_up(facts, tensor))
     routed = sum(size for tensor, size in sizes if kind_of(tensor.name) == "experts")
+    shared = sum(size for tensor, size in sizes if is_shared(facts, tensor))
     multiplies, cache_bits = arithmetic(format_name, precision)
-    return Weights(stored, stored - idle, routed, multiplies, cache_bits)
+    as_floats = _plain(precision) in _FLOATS
+    return Weights(stored, stored - idle, routed, multiplies, cache_bits, shared, stored, as_floats)
+
+
+def loaded(facts: ModelFacts, recipe: Recipe, engine: EngineCost, unit: str) -> Weights:
+    """Return the weights as an engine computes with them: some have no 16-bit products on a CPU."""
+    weights = weights_of(facts, recipe.format, recipe.precision)
+    if unit != "cpu" or not engine.widens or recipe.precision not in _HALVES:
+        return weights
+    wide = weights_of(facts, recipe.format, "fp32")
+    return replace(wide, file=weights.stored)
 
 
 def sizes_of(facts: ModelFacts, format_name: str, precision: str) -> list[tuple[Tensor, int]]:
     """Return each tensor with its bytes in a format and precision."""
-    if format_name == "gguf" and precision in MIXES:
-        return [(tensor, size_of(tensor, name)) for tensor, name in file_types(facts, precision)]
+    mix = _plain(precision)
+    if format_name == "gguf" and mix in MIXES:
+        return [(tensor, size_of(tensor, name)) for tensor, name in file_types(facts, mix)]
     if precision == STORED:
         return [(tensor, -(-int(tensor.count * tensor.bits) // 8)) for tensor in facts.tensors]
     storage = STORAGE.get((format_name, precision))
@@ -130,18 +151,30 @@ def sizes_of(facts: ModelFacts, format_name: str, precision: str) -> list[tuple[
 def arithmetic(format_name: str, precision: str) -> tuple[str, float]:
     """Return the rate that products run at, and the bits of a cached number."""
     if format_name == "gguf":
-        float_types = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
-        return float_types.get(precision, "int8"), CACHE_BITS["fp16"]
+        # Blocks are multiplied about as fast as 16-bit floats: benchmarks/plan/reality.py.
+        multiplies = _FLOATS.get(_plain(precision), "fp16")
+        return multiplies, CACHE_BITS["fp32" if multiplies == "fp32" else "fp16"]
     storage = STORAGE[format_name, precision]
     return storage.multiplies, storage.cache
 
 
+def _plain(precision: str) -> str:
+    """GGUF's own word for a precision: recipes say fp16 where files say f16."""
+    return _GGUF_WORDS.get(precision, precision)
+
+
 def is_looked_up(facts: ModelFacts, tensor: Tensor) -> bool:
     """Say whether a tensor is a table that gives rows: an embedding that is not the head too."""
+    is_table = kind_of(tensor.name) == "embedding" and tensor.is_matrix
+    return is_table and not is_shared(facts, tensor)
+
+
+def is_shared(facts: ModelFacts, tensor: Tensor) -> bool:
+    """Say whether a tensor is both the embedding of words and the head."""
     if kind_of(tensor.name) != "embedding" or not tensor.is_matrix:
         return False
     is_words = facts.vocabulary > 0 and facts.vocabulary == tensor.shape[0]
-    return not (is_words and facts.tied and facts.writes_text)
+    return is_words and facts.tied and facts.writes_text
 
 
 def _bytes(tensor: Tensor, storage: Storage) -> int:

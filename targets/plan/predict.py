@@ -14,8 +14,9 @@ from edgeward.targets.profile import Engine, Profile, Recipe
 from . import latency
 from .engines import EngineCost, cost_of
 from .facts import ModelFacts
+from .kernels import Kernel, kernel_of
 from .memory import Memory, cache_bytes, memory_of
-from .precision import CACHE_BITS, Weights, weights_of
+from .precision import CACHE_BITS, Weights, loaded
 from .units_of import unit_of
 
 DEFAULT_CONTEXT = 4096
@@ -85,8 +86,9 @@ def plan_model(
     chosen = engine or engine_for(profile, recipe.format)
     length = context or default_context(facts)
     sequences = max(batch, concurrency)
-    weights = weights_of(facts, recipe.format, recipe.precision)
     cost, unit = cost_of(chosen.name), unit_of(profile, chosen, recipe.precision)
+    weights = loaded(facts, recipe, cost, unit)
+    kernel = kernel_of(recipe.format, recipe.precision)
     bits = CACHE_BITS[cache] if cache else weights.cache_bits
     memory = memory_of(
         facts,
@@ -103,10 +105,10 @@ def plan_model(
     times = (
         _Times()
         if (cost.unable or {}).get(facts.kind)
-        else _times(facts, profile, weights, cost, unit, load)
+        else _times(facts, profile, weights, cost, unit, load, kernel)
     )
     room = profile.hardware.room_bytes
-    disk = weights.stored + BUNDLE_EXTRA
+    disk = weights.file + BUNDLE_EXTRA
     unable = (cost.unable or {}).get(facts.kind, "")
     reason = unable or _reason(profile, memory.total, disk, facts, length)
     return Prediction(
@@ -158,12 +160,13 @@ def needed_bytes(
     unit: str = "cpu",
 ) -> int:
     """Return the bytes that one sequence of `context` tokens takes, all parts together."""
-    weights = weights_of(facts, format_name, precision)
     defaults = {"onnx": "onnxruntime", "gguf": "llama", "compressed": "vllm"}
+    cost = cost_of(engine or defaults.get(format_name, ""))
+    weights = loaded(facts, Recipe(format_name, precision), cost, unit)
     return memory_of(
         facts,
         weights,
-        cost_of(engine or defaults.get(format_name, "")),
+        cost,
         context=context,
         batch=1,
         sequences=1,
@@ -232,8 +235,9 @@ def _times(
     cost: EngineCost,
     unit: str,
     load: _Load,
+    kernel: Kernel,
 ) -> _Times:
-    speed = latency.speed_of(profile.hardware, unit, cost, weights.multiplies)
+    speed = latency.speed_of(profile.hardware, unit, cost, weights.multiplies, kernel)
     if speed is None or not facts.heads:
         return _Times()
     tokens = load.prompt if facts.writes_text else load.context

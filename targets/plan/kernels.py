@@ -1,0 +1,46 @@
+"""What kernels reach where weights are rounded: shares of the processor's float rate.
+
+One token multiplies each weight once. With few threads, unpacking it takes longer than reading it;
+with many, or on an accelerator, the memory decides. Measured with SmolLM2-135M and a wider random
+Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The share of the float rate that one token's products reach, and seconds a layer beside."""
+
+    token: float = 0.0
+    layer_s: float = 0.0
+
+
+_PLAIN = Kernel()
+_K_QUANTS = Kernel(0.25)
+KERNELS: Mapping[tuple[str, str], Kernel] = {
+    # Activations are rounded before each product: a few operators more.
+    ("onnx", "int8-dynamic"): Kernel(layer_s=80e-6),
+    ("onnx", "int8-mixed"): Kernel(layer_s=80e-6),
+    ("onnx", "int8-static"): Kernel(layer_s=80e-6),
+    ("onnx", "int8-weights"): Kernel(0.45),
+    ("onnx", "int4-weights"): Kernel(0.58),
+    ("onnx", "int4-mixed"): Kernel(0.58),
+    ("gguf", "q8_0"): Kernel(0.39),
+    ("gguf", "q4_0"): Kernel(0.50),
+    **dict.fromkeys(
+        [
+            ("gguf", name)
+            for name in ("q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_m", "q2_k")
+        ],
+        _K_QUANTS,
+    ),
+}
+
+
+def kernel_of(format_name: str, precision: str) -> Kernel:
+    """Return what is known of a precision's kernels; nothing beside the memory where it is none."""
+    return KERNELS.get((format_name, precision), _PLAIN)
