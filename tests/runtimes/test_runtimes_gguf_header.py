@@ -63,7 +63,7 @@ def test_other_bytes_are_read_or_refused(tmp_path: Path, at: int, other: bytes) 
         ({"one": ((1 << 62, 1 << 62, 1 << 62, 1 << 62), F32, 0)}, "behind the file"),
         ({"one": ((4, 3), 99, 0)}, "unknown type 99"),
         ({"one": ((31, 2), Q4_0, 0)}, "rows of 31, Q4_0 blocks of 32"),
-        ({"one": ((4, 3), F32, 4)}, "no multiple of"),
+        ({"one": ((4, 3), F32, 4)}, "not at a multiple of"),
         ({"n" * 64: ((4, 3), F32, 0)}, "too long"),
         ({"one": ((1, 1, 1, 1, 1), F32, 0)}, "5 dimensions"),
     ],
