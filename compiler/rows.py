@@ -5,7 +5,17 @@ from __future__ import annotations
 from .compile import Compiled, Plan
 from .package import bundle_name
 
-COMPILED_COLUMNS = ["bundle", "target", "precision", "mib", "cosine", "p50_ms", "verified", "path"]
+COMPILED_COLUMNS = [
+    "bundle",
+    "target",
+    "precision",
+    "mib",
+    "cosine",
+    "kl",
+    "p50_ms",
+    "verified",
+    "path",
+]
 PLANNED_COLUMNS = ["target", "format", "precision", "bundle"]
 
 
@@ -13,13 +23,14 @@ def compiled_row(compiled: Compiled) -> dict[str, object]:
     """Return the figures that people compare bundles by."""
     manifest = compiled.bundle.manifest
     proof = manifest.proof
-    cosine = proof.figures.get("eval_cosine_mean")
+    cosine, divergence = (proof.figures.get(f"eval_{name}_mean") for name in ("cosine", "kl"))
     return {
         "bundle": compiled.bundle.digest[:12],
         "target": manifest.target.name,
         "precision": manifest.recipe.precision,
         "mib": round(manifest.size / 2**20, 1),
         "cosine": round(cosine, 6) if cosine is not None else None,
+        "kl": float(f"{divergence:.3g}") if divergence is not None else None,
         "p50_ms": round(manifest.performance.measured.get("latency_p50_ms", 0.0), 3),
         "verified": proof.verified + (" (degraded)" if proof.degraded else ""),
         "path": str(compiled.bundle.path),

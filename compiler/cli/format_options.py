@@ -13,12 +13,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class FormatOption:
-    """One option: what it is called after the dashes, what it takes, whether it may be repeated."""
+    """One option: what it is called after the dashes, what it takes, whether it may be repeated.
+
+    A `flag` takes nothing.
+    """
 
     name: str
     metavar: str
     help: str
     repeatable: bool = False
+    flag: bool = False
 
     @property
     def parameter(self) -> str:
@@ -39,21 +43,23 @@ FORMAT_OPTIONS = (
         "imatrix",
         "FILE|auto|none",
         "GGUF: which columns matter: llama.cpp's file, or made of the calibration texts; the "
-        "default is auto for iq2, iq3 and wherever --calibration is given.",
+        "default is auto for iq2, iq3, mixed and wherever --calibration is given.",
     ),
+    FormatOption("size", "SIZE", "GGUF, mixed: the bytes that types are chosen within, as 90MB."),
+    FormatOption("adapter", "FOLDER", "A LoRA adapter of PEFT: beside a GGUF, or merged."),
+    FormatOption("merge-adapter", "", "Merge the adapter into the weights.", flag=True),
+    FormatOption("split-size", "SIZE", "GGUF: several files of at most this size, as 2G."),
+    FormatOption("group-size", "N", "Compressed: how many weights of a row share a scale."),
 )
 
 
 def format_options(command: Command) -> Command:
     """Add every format's options to a command, which gets them as keyword arguments."""
     for one in reversed(FORMAT_OPTIONS):
-        added = click.option(
-            f"--{one.name}",
-            one.parameter,
-            metavar=one.metavar,
-            help=one.help,
-            multiple=one.repeatable,
-        )
+        takes: dict[str, Any] = {"metavar": one.metavar, "multiple": one.repeatable}
+        if one.flag:
+            takes = {"is_flag": True}
+        added = click.option(f"--{one.name}", one.parameter, help=one.help, **takes)
         command = added(command)
     return command
 
@@ -63,6 +69,8 @@ def given_options(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for one in FORMAT_OPTIONS:
         value = values[one.parameter]
-        if value:
-            found[one.name] = tuple(value) if one.repeatable else (value,)
+        if value and one.repeatable:
+            found[one.name] = tuple(value)
+        elif value:
+            found[one.name] = ("true",) if one.flag else (value,)
     return found

@@ -161,7 +161,7 @@ def _sizes(job: Job) -> dict[str, JSON]:
 
 
 def _group_size(job: Job) -> int | None:
-    """Return `--option group-size`; UsageError where it is none, or the precision has no groups."""
+    """Return `--group-size`; UsageError where it is none, or the precision has no groups."""
     given = job.options.get(GROUP_SIZE)
     if not given:
         return None
