@@ -4,8 +4,8 @@ usage: python benchmarks/plan/reality.py BUNDLE... [--contexts 512,2048] [--prom
 
 The machine is calibrated first (`edgeward targets calibrate --threads 1`). Each bundle and context
 is a process of its own (`asked.py`): times are of the processor, so that what else runs does not
-count; memory is the kernel's peak of that process, the median of three. `--python` is an interpreter
-that has the bundles' engine, as that of the toolchain `llama`.
+count; memory is the kernel's peak of that process, the median of three. `--python` is an
+interpreter that has the bundles' engine, as that of the toolchain `llama`.
 """
 
 from __future__ import annotations
