@@ -1,6 +1,6 @@
 """A model as llama.cpp's own converter writes it; run with the `gguf` toolchain's Python.
 
-usage: bare_gguf.py MODEL FILE f16|f32
+usage: bare_gguf.py MODEL FILE f16|f32|vocabulary
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgeward.compiler.toolchains.manager import Toolchains
 
 
 def bare_gguf(model: Path, file: Path, kind: str = "f16") -> Path:
-    """Convert a model's folder; returns the file."""
+    """Convert a model's folder, or its vocabulary alone; returns the file."""
     python = Toolchains().ensure("gguf", NullReporter()).python
     paths = f"{ROOT / 'src'}:{ROOT / 'tests' / 'support'}"
     subprocess.run(
@@ -39,8 +39,12 @@ def convert(model: Path, file: Path, kind: str) -> None:
     settings = ModelBase.load_hparams(model, False)
     architecture = get_model_architecture(settings, ModelType.TEXT)
     with torch.inference_mode():
-        made = get_model_class(architecture)
-        made(model, {"f16": types.MOSTLY_F16, "f32": types.ALL_F32}[kind], file).write()
+        numbers = types.ALL_F32 if kind == "f32" else types.MOSTLY_F16
+        made = get_model_class(architecture)(model, numbers, file)
+        if kind == "vocabulary":
+            made.write_vocab()
+        else:
+            made.write()
 
 
 if __name__ == "__main__":

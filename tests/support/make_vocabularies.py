@@ -47,11 +47,36 @@ def write_sentencepiece(folder: Path) -> None:
     """A generator with Llama's tokenizer."""
     folder.mkdir(parents=True)
     file = train(folder, "bpe", "tokenizer.model", vocab_size=700, byte_fallback=True)
-    tokenizer = LlamaTokenizer.from_pretrained(folder, add_bos_token=True)
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
+    LlamaTokenizer.from_pretrained(folder, add_bos_token=True).save_pretrained(folder)
+    as_sentencepiece(folder)
     assert file.is_file()
     save(folder, AutoModelForCausalLM, "llama", vocab_size=700, bos_token_id=1, eos_token_id=2)
+
+
+def as_sentencepiece(folder: Path) -> None:
+    """Have tokenizer.json mark the beginning as SentencePiece does, as Llama's own file has it.
+
+    What transformers 5 builds from a SentencePiece model leaves a text alone that begins with a
+    space.
+    """
+    path = folder / "tokenizer.json"
+    document = json.loads(path.read_text())
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    document["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [{"type": "Prepend", "prepend": "▁"}, space],
+    }
+    document["pre_tokenizer"] = None
+    path.write_text(json.dumps(document))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "add_bos_token": True,
+        "chat_template": TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def write_unigram(folder: Path) -> None:

@@ -118,8 +118,9 @@ def test_check_recipe_names_what_is_allowed() -> None:
     profile.check_recipe("onnx", "int8-dynamic")
     with pytest.raises(UnsupportedError, match="fp32, fp16, bf16, int8-dynamic"):
         profile.check_recipe("onnx", "fp8")
-    with pytest.raises(UnsupportedError, match="formats are: onnx"):
-        profile.check_recipe("gguf", "fp32")
+    profile.check_recipe("gguf", "q4_k_m")
+    with pytest.raises(UnsupportedError, match="formats are: onnx, gguf"):
+        profile.check_recipe("coreml", "fp32")
 
 
 def test_an_unknown_name_is_answered_with_the_closest() -> None:

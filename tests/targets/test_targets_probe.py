@@ -296,14 +296,17 @@ def test_compatible_says_why_not_in_words(jetson: Path) -> None:
     assert compatible(nano, with_engine(here, "1.24.0")).reasons == (
         "onnxruntime is 1.24.0, needs ==1.23.2",
         "tensorrt is not installed, needs >=10.3,<10.4",
+        "llama is not installed, needs >=0.3.36",
     )
     assert compatible(nano, changed(here, engines={})).reasons == (
         "onnxruntime is not installed, needs ==1.23.2",
         "tensorrt is not installed, needs >=10.3,<10.4",
+        "llama is not installed, needs >=0.3.36",
     )
     assert compatible(nano, with_engine(here, "1.23.2", "3.12.3")).reasons == (
         "Python is 3.12.3, onnxruntime needs ==3.10.*",
         "tensorrt is not installed, needs >=10.3,<10.4",
+        "llama is not installed, needs >=0.3.36",
     )
     assert compatible(nano, changed(here, engines={"tensorrt": "10.3.0"})).ok
     small = changed(here, memory_bytes=GIB * 9 // 10)
