@@ -46,7 +46,7 @@ TEGRA_GPUS = {
 ENGINES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn"),
     "litert": ("ai-edge-litert",),
-    "llama-cpp": ("llama-cpp-python", "xllamacpp"),
+    "llama": ("llama-cpp-python",),
     "tensorrt": ("tensorrt",),
 }
 SMI_QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")

@@ -7,7 +7,7 @@ Formats: llama.cpp's tools/imatrix/imatrix.cpp and common/imatrix-loader.cpp.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -192,8 +192,3 @@ def _text(text: str) -> bytes:
 
 def _padded(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def uncovered(importance: Importance, names: Iterable[str]) -> list[str]:
-    """Return which of these tensors it tells nothing of."""
-    return [name for name in names if name not in importance.means]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeward.compiler.stage_context import StageContext
-from edgeward.errors import StageError
+from edgeward.errors import StageError, UsageError
 from edgeward.runtimes.bundle.gguf_header import GgufHeader, read_header
 from edgeward.runtimes.engines.llama_native import library
 
@@ -49,12 +49,15 @@ class Fallback:
 def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Write `model.gguf` with the types that a precision and the choices ask for.
 
-    Raises StageError with llama.cpp's own words where it refuses.
+    Raises StageError with llama.cpp's own words where it refuses, UsageError where the importance
+    matrix is of another model.
     """
     module = library()
     source, target = context.inputs["model"], context.out / MODEL
     given = context.inputs.get("importance")
     importance = read_importance(given) if given is not None else None
+    if importance is not None:
+        _require_same_model(importance, read_header(source))
     settings = _settings(module, params, importance)
     with _heard(module, context) as said:
         code = module.llama_model_quantize(
@@ -72,6 +75,16 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
         "weighed": len(importance.means) if importance else 0,
         "summary": _summary(source, target, header, fallbacks, importance),
     }
+
+
+def _require_same_model(importance: Importance, header: GgufHeader) -> None:
+    """llama.cpp would leave out what it does not know, and say so in its log alone."""
+    if any(tensor.name in importance.means for tensor in header.tensors):
+        return
+    raise UsageError(
+        f"{importance.name} is an importance matrix of another model",
+        why=f"it knows {next(iter(importance.means))}, and nothing of {header.architecture}'s",
+    )
 
 
 @dataclass(frozen=True, slots=True)

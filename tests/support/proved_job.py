@@ -47,6 +47,10 @@ PERFECT = {
     },
     "eval_top1_agreement": 1.0,
     "untraced_relative_difference": 0.0,
+    "vocabulary_ids_equal": 1.0,
+    "vocabulary_text_equal": 1.0,
+    "chat_template_equal": 1.0,
+    "stop_tokens_equal": 1.0,
 }  # fmt: skip
 PROOF_TEXTS = ProofTexts({f"case {n}": text for n, text in enumerate(TEXTS)}, ("a", "b", "c"))
 ASSETS = (

@@ -126,6 +126,7 @@ def test_check_recipe_names_what_is_allowed() -> None:
     profile.check_recipe("onnx", "int8-dynamic")
     with pytest.raises(UnsupportedError, match="fp32, fp16, bf16, int8-dynamic"):
         profile.check_recipe("onnx", "fp8")
+    profile.check_recipe("gguf", "q4_k_m")
     with pytest.raises(UnsupportedError, match="formats are: onnx, gguf"):
         profile.check_recipe("coreml", "fp32")
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import JobMaker
 from llama_tools import bare_quantise
 
 from edgeward.compiler.formats.gguf import convert_stage, importance_stage, quantise_stage
-from edgeward.compiler.formats.gguf_imatrix_file import read_importance
+from edgeward.compiler.formats.gguf_imatrix_file import Sums, read_importance, write_importance
 from edgeward.compiler.formats.gguf_types import KINDS, TYPE_NUMBERS
 from edgeward.compiler.stages import StageInput, StageResult, StageRunner
-from edgeward.errors import StageError
+from edgeward.errors import StageError, UsageError
 from edgeward.runtimes.bundle.gguf_header import GgufHeader, read_header
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -106,6 +107,17 @@ def test_few_bits_without_a_matrix_are_refused_in_llama_cpps_words(
     with pytest.raises(StageError, match="could not quantise") as error:
         runner.run(quantise_stage(job_of(models["wide"], "iq2_xxs"), source, None))
     assert "imatrix" in error.value.why
+
+
+def test_a_matrix_of_another_model_is_refused(
+    runner: StageRunner, models: dict[str, Path], job_of: JobMaker, tmp_path: Path
+) -> None:
+    source = converted(runner, models["wide"], job_of)
+    sums = {"other.weight": Sums(np.ones((1, 4)), np.array([512]))}
+    write_importance(tmp_path / "other.gguf", sums, "calibration", 512)
+    weights = StageInput(tmp_path / "other.gguf", "other")
+    with pytest.raises(UsageError, match="an importance matrix of another model"):
+        runner.run(quantise_stage(job_of(models["wide"], "q4_0"), source, weights))
 
 
 def fallbacks(made: StageResult) -> dict[str, tuple[int, str, str]]:
