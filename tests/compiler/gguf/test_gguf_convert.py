@@ -100,7 +100,7 @@ class TestReal:
         folder = tmp_path / "llama"
         shutil.copytree(models["llama"], folder)
         settings = json.loads((folder / "tokenizer_config.json").read_text())
-        settings["auto_map"] = {"AutoTokenizer": ["own.Own", None]}
+        settings["auto_map"] = {"AutoTokenizer": ["own.Own", "own.Own"]}
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
         (folder / "own.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
         made = runner.run(convert_stage(job_of(folder, "fp16")))
