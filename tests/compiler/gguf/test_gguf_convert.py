@@ -100,7 +100,7 @@ class TestReal:
         folder = tmp_path / "llama"
         shutil.copytree(models["llama"], folder)
         settings = json.loads((folder / "tokenizer_config.json").read_text())
-        settings["auto_map"] = {"AutoTokenizer": ["own.Own", None]}
+        settings["auto_map"] = {"AutoTokenizer": ["own.Own", "own.Own"]}
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
         (folder / "own.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
         made = runner.run(convert_stage(job_of(folder, "fp16")))
@@ -197,3 +197,15 @@ def test_all_shards_are_read(tmp_path: Path) -> None:
         *names.values(),
         "model.safetensors.index.json",
     }
+
+
+def test_code_that_a_tokenizer_names_is_not_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    _weights(folder, "model.safetensors", a="F32")
+    settings = {"eos_token": "x", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    link_view(folder, tmp_path / "view", ["tokenizer_config.json"], {})
+    shown = json.loads((tmp_path / "view" / "tokenizer_config.json").read_text())
+    assert shown == {"eos_token": "x"}
+    assert json.loads((folder / "tokenizer_config.json").read_text()) == settings
