@@ -25,8 +25,8 @@ COPY_BYTES = 64 * 2**20
 OWN_PRIORITY = 1000
 MEMORY_STEP = 2**20
 BANDWIDTH_STEP = 10**8
-# what the oldest engine that we support, ONNX Runtime 1.23, loads
-LIMITS = {"opset_max": 23, "ir_max": 11}
+# formats, default and limits of what runs on a processor
+FAMILY = "onnxruntime-cpu"
 
 
 def measure_bandwidth(repetitions: int = 5) -> int:
@@ -71,6 +71,7 @@ def profile_document(
     usable = _rounded(memory * (100 - SYSTEM_PERCENT) // 100, MEMORY_STEP)
     bandwidth = _rounded(bandwidth_bytes_per_s or GUESSED_BANDWIDTH, BANDWIDTH_STEP)
     return {
+        "extends": FAMILY,
         "title": (fingerprint.device_tree_model or fingerprint.cpu_model)[:100],
         "description": "Written by `edgeward targets probe`; correct what it estimates.",
         "hardware": {
@@ -87,10 +88,7 @@ def profile_document(
                 }
             },
         },
-        "engines": [_engine(fingerprint)],
-        "formats": {"onnx": ["fp32", "int8-dynamic"]},
-        "default": {"format": "onnx", "precision": "fp32"},
-        "limits": LIMITS,
+        "engines": _engines(fingerprint),
         "match": _match(fingerprint),
         "sources": {
             "hardware.cores": PROBED,
@@ -109,12 +107,17 @@ def _rounded(value: int, step: int) -> int:
     return value // step * step or max(value, 1)
 
 
-def _engine(fingerprint: Fingerprint) -> dict[str, object]:
-    return {
-        "name": "onnxruntime",
-        "version": _pinned(fingerprint.engines.get("onnxruntime")) or ">=1.23",
-        "providers": ["CPUExecutionProvider"],
-    }
+def _engines(fingerprint: Fingerprint) -> list[dict[str, object]]:
+    """The family's engines, ONNX Runtime in the version that is here."""
+    here = _pinned(fingerprint.engines.get("onnxruntime"))
+    return [
+        {
+            "name": "onnxruntime",
+            "version": here or ">=1.23",
+            "providers": ["CPUExecutionProvider"],
+        },
+        {"name": "llama", "version": ">=0.3.36", "providers": ["CPU"]},
+    ]
 
 
 def _pinned(version: str | None) -> str | None:

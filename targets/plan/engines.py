@@ -15,7 +15,7 @@ class EngineCost:
     `resident` is what a process with the engine loaded takes without a model, on the CPU and `gpu`
     more on a GPU (context, kernels). It reads a prompt in pieces of `chunk` tokens;
     `keeps_scores` says whether attention's scores stand whole in memory, `every_logit` whether
-    logits come for each token of a piece. On the processor, a head that is the embedding too
+    logits come for each token of a piece. On the processor, the head
     stands `again` times more, as floats and as integers, packed for its product; `widens` says
     that 16-bit weights become float32, the file beside them while it is read; the cache has room
     for `first_room` tokens and doubles, the old one beside the new. On a GPU `hands_over` says that

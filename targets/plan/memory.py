@@ -98,10 +98,11 @@ def _kept(engine: EngineCost, context: int, unit: str) -> int:
 
 
 def _packed(engine: EngineCost, weights: Weights, unit: str) -> int:
+    """The head again: as no other product, it is packed and stays. Dynamic int8 drops its own."""
     floats, integers = engine.again
-    if unit != "cpu":
+    if unit != "cpu" or (weights.multiplies == "int8" and not weights.shared):
         return 0
-    return int(weights.shared * (floats if weights.as_floats else integers))
+    return int(weights.head * (floats if weights.as_floats else integers))
 
 
 def _loading(weights: Weights, serving: Memory) -> int:

@@ -95,7 +95,8 @@ class Weights:
     """What the weights take in bytes: all of them, and what a token reads of them.
 
     `read` counts every expert; `routed` is the experts' part of it. An embedding that is no head
-    is looked up, a row a token, and not read; `shared` is one that is the head too. `file` is what
+    is looked up, a row a token, and not read. `head` is what the head takes, `shared` says that it
+    is the embedding too. `file` is what
     is on the disk, `as_floats` says that no weight is an integer.
     """
 
@@ -104,7 +105,8 @@ class Weights:
     routed: int
     multiplies: str
     cache_bits: float
-    shared: int
+    head: int
+    shared: bool
     file: int
     as_floats: bool
 
@@ -116,10 +118,13 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     stored = sum(size for _, size in sizes)
     idle = sum(size for tensor, size in sizes if is_looked_up(facts, tensor))
     routed = sum(size for tensor, size in sizes if kind_of(tensor.name) == "experts")
-    shared = sum(size for tensor, size in sizes if is_shared(facts, tensor))
+    shared = any(is_shared(facts, tensor) for tensor in facts.tensors)
+    head = sum(size for tensor, size in sizes if _is_head(facts, tensor))
     multiplies, cache_bits = arithmetic(format_name, precision)
     as_floats = _plain(precision) in _FLOATS
-    return Weights(stored, stored - idle, routed, multiplies, cache_bits, shared, stored, as_floats)
+    return Weights(
+        stored, stored - idle, routed, multiplies, cache_bits, head, shared, stored, as_floats
+    )
 
 
 def loaded(facts: ModelFacts, recipe: Recipe, engine: EngineCost, unit: str) -> Weights:
@@ -175,6 +180,11 @@ def is_shared(facts: ModelFacts, tensor: Tensor) -> bool:
         return False
     is_words = facts.vocabulary > 0 and facts.vocabulary == tensor.shape[0]
     return is_words and facts.tied and facts.writes_text
+
+
+def _is_head(facts: ModelFacts, tensor: Tensor) -> bool:
+    own = kind_of(tensor.name) == "head" and tensor.is_matrix and facts.writes_text
+    return own or is_shared(facts, tensor)
 
 
 def _bytes(tensor: Tensor, storage: Storage) -> int:

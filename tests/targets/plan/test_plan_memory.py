@@ -1,0 +1,145 @@
+"""Memory and time as engines were measured: what stands in memory beside the file's bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeward.targets.load import load
+from edgeward.targets.plan.engines import cost_of
+from edgeward.targets.plan.facts import ModelFacts
+from edgeward.targets.plan.gather import facts_of
+from edgeward.targets.plan.memory import Memory, memory_of
+from edgeward.targets.plan.precision import Weights, loaded, weights_of
+from edgeward.targets.plan.predict import plan_model
+from edgeward.targets.profile import Recipe
+
+CONFIGS = Path(__file__).parent / "configs"
+A_TOKEN = 30 * 2 * 3 * 64 * 4  # SmolLM2-135M: layers, keys and values, heads, head size, float32
+
+
+def smollm2(**changes: object) -> ModelFacts:
+    config = json.loads((CONFIGS / "smollm2-135m.json").read_text())["config"]
+    return facts_of({**config, **changes}, name="smollm2")
+
+
+def served(
+    facts: ModelFacts, weights: Weights, context: int, unit: str = "cpu", engine: str = ""
+) -> Memory:
+    return memory_of(
+        facts,
+        weights,
+        cost_of(engine or "onnxruntime"),
+        context=context,
+        batch=1,
+        sequences=1,
+        unit=unit,
+        cache_bits=weights.cache_bits,
+    )
+
+
+@pytest.mark.parametrize(
+    ("context", "kept"),
+    [(100, 256), (256, 256), (257, 768), (512, 768), (1024, 1536), (1100, 3072), (2048, 3072)],
+)
+def test_onnx_runtimes_cache_doubles_with_the_old_one_beside_it(context: int, kept: int) -> None:
+    facts = smollm2()
+    weights = weights_of(facts, "onnx", "fp32")
+    assert served(facts, weights, context).cache == kept * A_TOKEN
+
+
+def test_llama_cpps_cache_is_as_long_as_the_context_and_half_as_wide() -> None:
+    facts = smollm2()
+    weights = weights_of(facts, "gguf", "q8_0")
+    assert served(facts, weights, 1000, engine="llama").cache == 1000 * A_TOKEN // 2
+    whole = weights_of(facts, "gguf", "fp32")
+    assert served(facts, whole, 1000, engine="llama").cache == 1000 * A_TOKEN
+
+
+def test_on_a_gpu_one_steps_cache_stands_beside_the_last_ones() -> None:
+    facts = smollm2()
+    weights = weights_of(facts, "onnx", "fp32")
+    assert served(facts, weights, 1000, unit="gpu").cache == 2 * 1000 * A_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("precision", "tied", "times"),
+    [
+        ("fp32", True, 1.0),
+        ("fp32", False, 1.0),
+        ("int4-weights", False, 2.5),
+        ("int8-dynamic", True, 2.5),
+        ("int8-dynamic", False, 0.0),
+    ],
+)
+def test_the_head_is_packed_again(precision: str, tied: bool, times: float) -> None:
+    facts = smollm2(tie_word_embeddings=tied)
+    weights = weights_of(facts, "onnx", precision)
+    assert weights.shared == tied
+    assert served(facts, weights, 512).weights - weights.stored == int(times * weights.head)
+    assert served(facts, weights, 512, unit="gpu").weights == weights.stored
+    assert weights.head >= 49152 * 576 * {"fp32": 4, "int4-weights": 0.5}.get(precision, 1)
+
+
+def test_halves_become_float32_on_a_processor_and_the_file_stays_small() -> None:
+    facts = smollm2()
+    recipe, engine = Recipe("onnx", "bf16"), cost_of("onnxruntime")
+    wide = loaded(facts, recipe, engine, "cpu")
+    assert wide.stored == weights_of(facts, "onnx", "fp32").stored == 2 * wide.file
+    assert loaded(facts, recipe, engine, "gpu").stored == wide.file
+    assert loaded(facts, recipe, cost_of("llama"), "cpu").stored == wide.file
+    same = replace(wide, file=wide.stored)
+    beside = served(facts, wide, 128).engine - served(facts, same, 128).engine
+    assert wide.file / 3 < beside < wide.file
+
+
+def test_recipes_of_gguf_say_fp16_where_files_say_f16() -> None:
+    facts = smollm2()
+    assert weights_of(facts, "gguf", "fp16") == weights_of(facts, "gguf", "f16")
+    assert weights_of(facts, "gguf", "fp32").cache_bits == 32
+    assert weights_of(facts, "gguf", "q4_k_m").cache_bits == 16
+
+
+def test_with_few_operations_unpacking_decides_and_with_many_the_memory() -> None:
+    facts, recipe = smollm2(), Recipe("onnx", "int4-weights")
+    profile = load("x86-64-cpu")
+    slow, fast = (
+        replace(
+            profile,
+            hardware=replace(
+                profile.hardware,
+                units=tuple(replace(unit, rates={"fp32": rate}) for unit in profile.hardware.units),
+            ),
+        )
+        for rate in (50 * 10**9, 50 * 10**12)
+    )
+    one = plan_model(facts, slow, recipe, 256).tpot_s
+    other = plan_model(facts, fast, recipe, 256).tpot_s
+    assert one and other
+    products = 2 * facts.parameters / (50e9 * 0.5 * 0.58)
+    read = weights_of(facts, "onnx", "int4-weights").read
+    reading = read / (0.7 * profile.hardware.memory_bandwidth_bytes_per_s)
+    assert one > products > 3 * reading
+    assert reading < other < 3 * reading
+
+
+# Measured on one thread of an EPYC, the processes' peak: benchmarks/plan/reality.py.
+@pytest.mark.parametrize(
+    ("recipe", "context", "mebibytes"),
+    [
+        (Recipe("onnx", "fp32"), 512, 805),
+        (Recipe("onnx", "fp32"), 2048, 955),
+        (Recipe("onnx", "bf16"), 512, 890),
+        (Recipe("onnx", "int8-dynamic"), 2048, 512),
+        (Recipe("onnx", "int4-weights"), 2048, 432),
+        (Recipe("gguf", "fp16"), 512, 403),
+        (Recipe("gguf", "q8_0"), 2048, 319),
+        (Recipe("gguf", "q4_k_m"), 2048, 288),
+    ],
+)
+def test_memory_is_near_what_was_measured(recipe: Recipe, context: int, mebibytes: float) -> None:
+    row = plan_model(smollm2(), load("x86-64-cpu"), recipe, context)
+    assert row.memory.total / 2**20 == pytest.approx(mebibytes, rel=0.07)
