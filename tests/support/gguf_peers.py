@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from edgeward.compiler.cache_dir import cache_root
 from edgeward.compiler.child import clean_environment
 
@@ -38,7 +40,9 @@ def python_room(name: str) -> Path:
 
 
 def node_room(name: str) -> Path:
-    """Return a folder whose node_modules hold a peer."""
+    """Return a folder whose node_modules hold a peer; skips where there is no npm."""
+    if shutil.which("npm") is None:
+        pytest.skip(f"npm is not installed: {name} is not tried")
     return _room(name, lambda folder: _make_node(folder, NODE_ROOMS[name]))
 
 

@@ -27,7 +27,6 @@ from edgeward.compiler.source_gguf_header import read_header
 from edgeward.compiler.source_gguf_types import FLOATS, TYPES
 from edgeward.compiler.stages import StageInput, StageRunner, StageSpec
 from edgeward.compiler.toolchains.manager import Toolchains
-from edgeward.compiler.toolchains.registry import TOOLCHAINS
 from edgeward.errors import ProofError
 from edgeward.runtimes.bundle.summary import summary
 
@@ -178,7 +177,6 @@ def test_a_gguf_file_compiles_and_the_bundle_says_what_it_was(
     assert "dequantised from gguf (F32 x 27)" in (bundle.path / "README.md").read_text()
 
 
-@pytest.mark.skipif("compressed" not in TOOLCHAINS, reason="no toolchain named compressed yet")
 def test_compressed_tensors_own_checkpoints_come_back(tmp_path: Path) -> None:
     run_in("compressed", "make_compressed.py", str(tmp_path / "made"))
     folders = sorted((tmp_path / "made").iterdir())
