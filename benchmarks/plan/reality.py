@@ -2,9 +2,9 @@
 
 usage: python benchmarks/plan/reality.py BUNDLE... [--contexts 512,2048] [--prompt 256]
 
-The machine is calibrated first (`edgeward targets calibrate --threads 1`). Each bundle and context
-is a process of its own (`asked.py`): times are of the processor, so that what else runs does not
-count; memory is the kernel's peak of that process, the median of three. `--python` is an
+The machine is calibrated first (`edgeward targets calibrate --threads 1`). Each bundle and its
+context are a process of its own (`asked.py`): times are of the processor, so that what else runs
+does not count; memory is the kernel's peak of that process, the median of three. `--python` is an
 interpreter that has the bundles' engine, as that of the toolchain `llama`.
 """
 

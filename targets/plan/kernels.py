@@ -20,7 +20,10 @@ class Kernel:
 
 
 _PLAIN = Kernel()
-_K_QUANTS = Kernel(0.25)
+_K_QUANTS = Kernel(0.60)
+# Rows that are no multiple of 256 fall back to types that nothing packs: q5_0, q5_1, q8_0.
+_FALLEN_BACK = Kernel(0.25)
+_BLOCK = 256
 KERNELS: Mapping[tuple[str, str], Kernel] = {
     # Activations are rounded before each product: a few operators more.
     ("onnx", "int8-dynamic"): Kernel(layer_s=80e-6),
@@ -41,6 +44,10 @@ KERNELS: Mapping[tuple[str, str], Kernel] = {
 }
 
 
-def kernel_of(format_name: str, precision: str) -> Kernel:
-    """Return what is known of a precision's kernels; nothing beside the memory where it is none."""
-    return KERNELS.get((format_name, precision), _PLAIN)
+def kernel_of(format_name: str, precision: str, columns: int) -> Kernel:
+    """Return what is known of a precision's kernels for rows of so many columns.
+
+    Where nothing is known the memory alone decides.
+    """
+    found = KERNELS.get((format_name, precision), _PLAIN)
+    return _FALLEN_BACK if found is _K_QUANTS and columns % _BLOCK else found

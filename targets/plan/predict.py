@@ -88,7 +88,7 @@ def plan_model(
     sequences = max(batch, concurrency)
     cost, unit = cost_of(chosen.name), unit_of(profile, chosen, recipe.precision)
     weights = loaded(facts, recipe, cost, unit)
-    kernel = kernel_of(recipe.format, recipe.precision)
+    kernel = kernel_of(recipe.format, recipe.precision, facts.hidden)
     bits = CACHE_BITS[cache] if cache else weights.cache_bits
     memory = memory_of(
         facts,

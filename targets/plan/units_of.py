@@ -5,6 +5,10 @@ from __future__ import annotations
 from edgeward.targets.profile import Engine, Profile
 
 _BY_PROVIDER = {
+    "CPU": "cpu",
+    "CUDA": "gpu",
+    "Metal": "gpu",
+    "Vulkan": "gpu",
     "CPUExecutionProvider": "cpu",
     "CUDAExecutionProvider": "gpu",
     "TensorrtExecutionProvider": "gpu",
