@@ -154,6 +154,7 @@ def test_a_reader_of_the_readme_gets_there(reader: Reader) -> None:
         "all-MiniLM-L6-v2-jetson-orin-nano-int8-dynamic",
         "all-MiniLM-L6-v2-kiosk-x86-fp32",
         "all-MiniLM-L6-v2-kiosk-x86-int8-dynamic",
+        "all-MiniLM-L6-v2-kiosk-x86-q8_0",
     ]
 
 
