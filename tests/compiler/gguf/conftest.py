@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fresh_cache import fresh_cache
+from job_maker import JobMaker
 from llama_tools import make_models
 from real_model import minilm
 from smollm2 import smollm2
@@ -22,7 +23,6 @@ NAMES = (
     "bert", "gpt2", "granite", "llama", "mixtral", "olmo2", "smollm3", "qwen3_moe", "sharded",
     "starcoder2", "unknown", "wide",
 )  # fmt: skip
-JobMaker = Callable[..., Job]
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import JobMaker
 from fresh_cache import fresh_cache
+from job_maker import JobMaker
 from llama_tools import bare_convert
 
 from edgeward.compiler.compile import CompileRequest, stage_runner

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import JobMaker
+from job_maker import JobMaker
 from llama_tools import SUPPORT, run_there
 
 from edgeward.compiler.formats.gguf import convert_stage, importance_stage

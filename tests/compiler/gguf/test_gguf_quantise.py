@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import JobMaker
+from job_maker import JobMaker
 from llama_tools import bare_quantise
 
 from edgeward.compiler.formats.gguf import convert_stage, importance_stage, quantise_stage
