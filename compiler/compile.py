@@ -17,7 +17,7 @@ from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
 
 from .architectures import Coverage
-from .budget import Budget
+from .budget import Budget, Limit
 from .cache_dir import cache_root
 from .dequantise import dequantised
 from .fit import fit
@@ -45,6 +45,8 @@ from .toolchains.manager import Toolchains
 DEFAULT_PRECISION = "default"
 AUTO_PRECISION = "auto"
 _EXACT = "fp32"
+# What a GGUF may lose, in nats, where nobody says.
+_AUTO_DIVERGENCE = 0.05
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -240,6 +242,9 @@ def _plan(wanted: Wanted) -> Plan:
         return Plan((_job(wanted, wanted.precision),))
     profile, chosen = wanted.profile, wanted.chosen_format
     profile.check_recipe(chosen, _EXACT)
+    if chosen == GGUF and task_spec(wanted.source.task).kind == "distributions":
+        room = Budget(profile.hardware.usable_memory_bytes, limits=(Limit("kl", _AUTO_DIVERGENCE),))
+        return _budgeted(replace(wanted, format=GGUF), room)
     others = [name for name in profile.formats[chosen] if name != _EXACT]
     names = [name for name in (_EXACT, *others) if (chosen, name) in RECIPES]
     jobs = [job for job in (_unchecked_job(wanted, name) for name in names) if _allowed(job)]

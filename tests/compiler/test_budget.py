@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_folder import write_model
 
 from edgeward.compiler.budget import DEFAULT_CONTEXT, parse_budget
+from edgeward.compiler.compile import CompileRequest, Plan, plan_bundles
 from edgeward.errors import UsageError
 
 
@@ -51,3 +55,36 @@ def test_any_text_is_a_budget_or_a_usage_error(text: str) -> None:
         parse_budget([text])
     except UsageError:
         return
+
+
+def planned(folder: Path, precision: str = "auto", budget: str = "", **how: str) -> Plan:
+    """The plan for a llama on an x86-64 processor."""
+    if not folder.is_dir():
+        write_model(folder, model_type="llama", architectures=["LlamaForCausalLM"])
+    wanted = parse_budget([budget] if budget else [])
+    request = CompileRequest(
+        str(folder), ("x86-64-cpu",), folder.parent, (precision,), budget=wanted, **how
+    )
+    (plan,) = plan_bundles(request)[1]
+    return plan
+
+
+def test_a_budget_looks_into_every_format_of_the_target(tmp_path: Path) -> None:
+    plan = planned(tmp_path / "llama", budget="kl=0.1")
+    made = {(job.recipe.format, job.recipe.precision) for job in plan.jobs}
+    assert {("gguf", "mixed"), ("onnx", "int4-weights"), ("onnx", "fp32")} <= made
+    assert [job.recipe.precision for job in plan.jobs if job.recipe.format == "gguf"] == ["mixed"]
+    only = planned(tmp_path / "llama", budget="kl=0.1", format="gguf")
+    assert [job.recipe.precision for job in only.jobs] == ["mixed"]
+
+
+def test_a_gguf_of_any_precision_has_the_targets_memory_as_its_budget(tmp_path: Path) -> None:
+    plan = planned(tmp_path / "llama", format="gguf")
+    assert plan.budget is not None
+    assert plan.budget.memory_bytes == plan.jobs[0].profile.hardware.usable_memory_bytes
+    assert plan.budget.divergence is not None
+
+
+def test_a_budget_is_for_auto_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="looked for"):
+        planned(tmp_path / "llama", precision="fp32", budget="kl=0.1")
