@@ -8,42 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from minimal_profile import MINIMAL
 
 from edgeward.errors import EdgewardError, ProfileError, UnsupportedError, UsageError
 from edgeward.targets.load import CATALOG, MAX_FILE_BYTES, check_file, load, names
 from edgeward.targets.write import to_toml
 
-MINIMAL = """\
-title = "A board"
-
-[hardware]
-arch = "aarch64"
-cores = 4
-memory = "4 GiB"
-usable_memory = "3 GiB"
-memory_bandwidth = "12 GB/s"
-
-[hardware.units.cpu]
-kind = "cpu"
-
-[hardware.units.cpu.rates]
-fp32 = "10 Gop/s"
-
-[[engines]]
-name = "onnxruntime"
-version = ">=1.23"
-providers = ["CPUExecutionProvider"]
-
-[formats]
-onnx = ["fp32", "int8-dynamic"]
-
-[default]
-format = "onnx"
-precision = "fp32"
-
-[sources]
-hardware = "the vendor's data sheet"
-"""
 QUIET = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

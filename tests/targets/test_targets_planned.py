@@ -5,44 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from minimal_profile import MINIMAL
 
 from edgeward.errors import ProfileError
 from edgeward.targets.load import load, names
 from edgeward.targets.present import diff_rows
 from edgeward.targets.schema import TARGET
 from edgeward.targets.write import to_toml
-
-MINIMAL = """\
-title = "A board"
-
-[hardware]
-arch = "aarch64"
-cores = 4
-memory = "4 GiB"
-usable_memory = "3 GiB"
-memory_bandwidth = "12 GB/s"
-
-[hardware.units.cpu]
-kind = "cpu"
-
-[hardware.units.cpu.rates]
-fp32 = "10 Gop/s"
-
-[[engines]]
-name = "onnxruntime"
-version = ">=1.23"
-providers = ["CPUExecutionProvider"]
-
-[formats]
-onnx = ["fp32", "int8-dynamic"]
-
-[default]
-format = "onnx"
-precision = "fp32"
-
-[sources]
-hardware = "the vendor's data sheet"
-"""
 
 
 @pytest.fixture(autouse=True)
