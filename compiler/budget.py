@@ -21,6 +21,7 @@ _FIGURES = {
     "ttft": ("ttft_ms", "at-most"),
     "tpot": ("tpot_ms", "at-most"),
 }
+_TIMES = ("ttft", "tpot")
 DEFAULT_CONTEXT = 4096
 
 
@@ -55,6 +56,11 @@ class Budget:
     def divergence(self) -> float | None:
         """The most KL divergence from the original, in nats, None where it does not matter."""
         return next((limit.bound for limit in self.limits if limit.name == "kl"), None)
+
+    @property
+    def bounds_time(self) -> bool:
+        """Whether it says how long a token may take."""
+        return any(limit.name in _TIMES for limit in self.limits)
 
     def missed(self, figures: Mapping[str, float]) -> list[Check]:
         """Return the limits that figures do not keep."""

@@ -21,8 +21,8 @@ from .budget import Budget
 from .formats.base import Job, Stages
 from .formats.gguf import prepare
 from .formats.gguf_choice import Offer, choose, largest, size_for, smallest
-from .formats.gguf_mixed import offers_of
-from .formats.gguf_options import SIZE
+from .formats.gguf_mixed import made_fast, offers_of
+from .formats.gguf_options import SIZE, TYPES
 from .formats.gguf_types import FORMAT, MIXED
 from .package import Proved
 from .progress import NullReporter
@@ -47,6 +47,14 @@ class Found:
     def divergence(self) -> float:
         """How far it is from the original, in nats."""
         return self.proved.metrics.get("eval_kl_mean", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether an attempt kept the budget, and how far it was from the original, in nats."""
+
+    kept: bool
+    divergence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +92,11 @@ def fit(
     room = Room(budget, read_facts(str(jobs[0].source.folder)))
     search = _Search(room, texts, stages)
     for job in jobs:
-        if (job.recipe.format, job.recipe.precision) == (FORMAT, MIXED):
-            search.mix(job)
+        if (job.recipe.format, job.recipe.precision) != (FORMAT, MIXED):
+            continue
+        search.mix(job)
+        if budget.bounds_time and not job.options.get(TYPES):
+            search.mix(made_fast(job))
     for job in sorted(jobs, key=lambda one: _planned_bytes(room, one)):
         if job.recipe.format != FORMAT:
             search.recipe(job)
@@ -153,7 +164,6 @@ class _Search:
 
     def __init__(self, room: Room, texts: ProofTexts, stages: Stages) -> None:
         self._room, self._texts, self._stages = room, texts, stages
-        self._measured = 0.0
         self.kept: list[Found] = []
         self.trail: list[Tried] = []
 
@@ -165,7 +175,7 @@ class _Search:
 
     def mix(self, job: Job) -> None:
         """Try GGUF files of mixed types, each size told by those before."""
-        offers, rest = offers_of(prepare(job, self._stages).rates.data)
+        offers, rest = offers_of(job, prepare(job, self._stages).rates.data)
         most = self._room.weights(job)
         least, top = smallest(offers) + rest, largest(offers) + rest
         most = top if most is None else min(most, top)
@@ -181,12 +191,12 @@ class _Search:
         for _ in range(ROUNDS):
             if size is None:
                 return
-            found = self._try(_sized(job, size)) is not None
-            size = mixes.after(size, found, self._measured, wanted)
+            outcome = self._try(_sized(job, size))
+            size = mixes.after(size, outcome.kept, outcome.divergence, wanted)
 
     def recipe(self, job: Job) -> None:
         """Try a recipe that fits and could be better than what was found."""
-        name = f"{job.recipe.format} {job.recipe.precision}"
+        name = _name(job)
         most, size = self._room.weights(job), _planned_bytes(self._room, job)
         if most is not None and size > most:
             self._note(name, f"about {_mb(size)} of weights, the budget leaves {_mb(most)}")
@@ -198,33 +208,38 @@ class _Search:
             return
         self._try(job)
 
-    def _try(self, job: Job) -> Found | None:
-        """Prove a job; None where it misses the budget or cannot be made."""
-        name = f"{job.recipe.format} {job.recipe.precision}"
+    def _try(self, job: Job) -> Outcome:
+        """Prove a job and say whether it keeps the budget."""
+        name = _name(job)
         try:
             proved = prove(job, self._texts, self._stages)
         except (UnsupportedError, UsageError) as error:
             self._note(name, error.what)
-            return None
+            return Outcome(kept=False)
         size = proved.artifact.model.path.stat().st_size
         found = Found(proved, size, size + self._room.beside(job))
-        self._measured = found.divergence
+        outcome = Outcome(kept=False, divergence=found.divergence)
         figures = {**proved.metrics, **_measured(proved)}
         missed = [*self._room.budget.missed(figures), *proved.failures]
         words = f"{_mb(size)}, KL {found.divergence:.4f}"
         if missed:
             self._note(name, f"{words}: {', '.join(check.shortfall for check in missed)}")
-            return None
+            return outcome
         most = self._room.weights(job)
         if most is not None and size > most:
             self._note(name, f"{words}: the budget leaves {_mb(most)}")
-            return None
+            return outcome
         self.kept.append(found)
         self.trail.append(Tried(precision=name, passed=True, reason=f"{words}: keeps the budget"))
-        return found
+        return replace(outcome, kept=True)
 
     def _note(self, name: str, reason: str) -> None:
         self.trail.append(Tried(precision=name, passed=False, reason=reason[:4000]))
+
+
+def _name(job: Job) -> str:
+    types = ",".join(job.options.get(TYPES, ()))
+    return f"{job.recipe.format} {job.recipe.precision}" + (f" ({types})" if types else "")
 
 
 def _sized(job: Job, size: int) -> Job:

@@ -46,6 +46,11 @@ FORMAT_OPTIONS = (
         "default is auto for iq2, iq3, mixed and wherever --calibration is given.",
     ),
     FormatOption("size", "SIZE", "GGUF, mixed: the bytes that types are chosen within, as 90MB."),
+    FormatOption(
+        "types",
+        "TYPE,…",
+        "GGUF, mixed: what tensors choose among; fast for those whose prefill llama.cpp speeds up.",
+    ),
     FormatOption("adapter", "FOLDER", "A LoRA adapter of PEFT: beside a GGUF, or merged."),
     FormatOption("merge-adapter", "", "Merge the adapter into the weights.", flag=True),
     FormatOption("split-size", "SIZE", "GGUF: several files of at most this size, as 2G."),

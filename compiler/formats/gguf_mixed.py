@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgeward.compiler.stages import StageInput, StageResult, StageSpec
@@ -12,7 +13,7 @@ from edgeward.targets.units import parse_size
 
 from .base import Job, Stages
 from .gguf_choice import Choice, Offer, choose, smallest
-from .gguf_options import SIZE
+from .gguf_options import SIZE, TYPES
 from .gguf_types import MIXED
 
 BITS = 4.75
@@ -35,20 +36,27 @@ CANDIDATES = (
     "q6_k",
     "q8_0",
 )
+# Those that llama.cpp has kernels of whole matrices for, on x86 and Arm alike (ggml-cpu, repack.cpp
+# and sgemm.cpp): with the others a prompt is read several times more slowly.
+FAST = ("iq4_nl", "q4_0", "q4_k", "q8_0")
+_FAST = "fast"
 _ROWS = 192
 
 
 def check_mixed(job: Job) -> None:
-    """Raise UsageError for a size that is none, or that another precision is given."""
+    """Raise UsageError for a size or types that are none, or that another precision is given."""
+    for name in (SIZE, TYPES):
+        given = job.options.get(name)
+        if given and job.recipe.precision != MIXED:
+            raise UsageError(
+                f"{job.recipe.precision} takes no --{name}",
+                why=f"it is for {MIXED}, which chooses types within a size",
+                next=f"edgeward compile … --precision {MIXED} --{name} {given[-1]}",
+            )
     given = job.options.get(SIZE)
-    if given and job.recipe.precision != MIXED:
-        raise UsageError(
-            f"{job.recipe.precision} has the size that it has",
-            why=f"--{SIZE} is for {MIXED}, which chooses types within it",
-            next=f"edgeward compile … --precision {MIXED} --{SIZE} {given[-1]}",
-        )
     if given:
         read_size(given[-1])
+    candidates(job)
     if job.recipe.precision == MIXED and job.source.task != "text-generation":
         raise UnsupportedError(
             f"{MIXED} is for models that write texts",
@@ -70,7 +78,29 @@ def mixed_types(job: Job, rates: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     Raises UsageError where no choice is so small.
     """
-    return patterns(choice_for(rates, wanted_bytes(job, rates)).types)
+    return patterns(choice_for(job, rates, wanted_bytes(job, rates)).types)
+
+
+def candidates(job: Job) -> tuple[str, ...]:
+    """Return the types that tensors choose among; UsageError for one that is not known."""
+    given = ",".join(job.options.get(TYPES, ()))
+    if not given:
+        return CANDIDATES
+    if given == _FAST:
+        return FAST
+    asked = tuple(word.strip().lower() for word in given.split(",") if word.strip())
+    unknown = sorted(set(asked) - set(CANDIDATES))
+    if unknown or not asked:
+        raise UsageError(
+            f"{unknown[0][:40] if unknown else given!r} is no type that {MIXED} chooses among",
+            why=f"known: {', '.join(CANDIDATES)}; {_FAST}: {', '.join(FAST)}",
+        )
+    return asked
+
+
+def made_fast(job: Job) -> Job:
+    """Return the job with the types alone that llama.cpp reads a prompt with fast."""
+    return replace(job, options={**job.options, TYPES: (_FAST,)})
 
 
 def patterns(types: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -117,9 +147,9 @@ def _rate(model: StageInput, costs: StageResult, importance: StageInput | None) 
     )
 
 
-def choice_for(rates: Mapping[str, Any], most: int) -> Choice:
+def choice_for(job: Job, rates: Mapping[str, Any], most: int) -> Choice:
     """Return the best choice for a file of at most that many bytes; UsageError where none is."""
-    offers, rest = offers_of(rates)
+    offers, rest = offers_of(job, rates)
     try:
         return choose(offers, most - rest)
     except ValueError:
@@ -131,12 +161,23 @@ def choice_for(rates: Mapping[str, Any], most: int) -> Choice:
         ) from None
 
 
-def offers_of(rates: Mapping[str, Any]) -> tuple[dict[str, list[Offer]], int]:
-    """Return what each tensor may be, and the bytes of all else in the file."""
+def offers_of(job: Job, rates: Mapping[str, Any]) -> tuple[dict[str, list[Offer]], int]:
+    """Return what each tensor may be, and the bytes of all else in the file.
+
+    Raises UsageError where a tensor can be none of the types that the job chooses among.
+    """
+    allowed = set(candidates(job))
     offers = {
-        name: [Offer(kind, size, cost) for kind, size, cost in each]
+        name: [Offer(kind, size, cost) for kind, size, cost in each if kind in allowed]
         for name, each in rates["offers"].items()
     }
+    lacking = [name for name, each in offers.items() if not each]
+    if lacking:
+        raise UsageError(
+            f"{lacking[0]} can be none of {', '.join(sorted(allowed))}",
+            why="its rows do not fill a block of these types",
+            next=f"edgeward compile … --precision {MIXED} --{TYPES} q4_0,q8_0",
+        )
     return offers, rates["rest"]
 
 

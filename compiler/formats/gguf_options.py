@@ -12,8 +12,8 @@ from .base import Job
 from .gguf_types import KINDS, NEEDS_IMPORTANCE, TYPE_NUMBERS
 
 TENSOR, OUTPUT, EMBEDDING = "tensor-type", "output-tensor-type", "token-embedding-type"
-IMPORTANCE, SIZE = "imatrix", "size"
-TYPE_OPTIONS = frozenset({TENSOR, OUTPUT, EMBEDDING, IMPORTANCE, SIZE})
+IMPORTANCE, SIZE, TYPES = "imatrix", "size", "types"
+TYPE_OPTIONS = frozenset({TENSOR, OUTPUT, EMBEDDING, IMPORTANCE, SIZE, TYPES})
 MADE, NONE = "auto", "none"
 _MOST_OVERRIDES, _LONGEST_PATTERN = 512, 200
 # std::regex backtracks by recursion: a group that repeats itself would end the process.

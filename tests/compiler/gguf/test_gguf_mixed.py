@@ -10,10 +10,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from proved_job import job as described_job
 
 from edgeward.compiler.compile import CompileRequest, compile_model
 from edgeward.compiler.formats import gguf
-from edgeward.compiler.formats.gguf_mixed import mixed_types, patterns, read_size
+from edgeward.compiler.formats.gguf_mixed import (
+    CANDIDATES,
+    FAST,
+    candidates,
+    check_mixed,
+    made_fast,
+    mixed_types,
+    offers_of,
+    patterns,
+    read_size,
+)
+from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.stages import StageRunner
 from edgeward.errors import DoesNotFitError, UnsupportedError, UsageError
 from edgeward.runtimes.bundle.gguf_header import read_header
@@ -40,6 +52,24 @@ def test_sizes_are_read_with_and_without_a_space() -> None:
     assert read_size("1.5GiB") == 3 << 29
     with pytest.raises(UsageError, match="is no size"):
         read_size("much")
+
+
+def test_types_are_those_that_are_known() -> None:
+    plain = described_job()
+    mixed_job = replace(
+        plain,
+        recipe=recipe_for("gguf", "mixed"),
+        source=replace(plain.source, task="text-generation"),
+    )
+    assert candidates(mixed_job) == CANDIDATES
+    assert candidates(made_fast(mixed_job)) == FAST
+    assert candidates(replace(mixed_job, options={"types": ("q4_k, Q8_0",)})) == ("q4_k", "q8_0")
+    for wrong in ("q9_9", ",", "fast,q4_0"):
+        with pytest.raises(UsageError, match="no type that mixed chooses among"):
+            candidates(replace(mixed_job, options={"types": (wrong,)}))
+    other = replace(mixed_job, recipe=recipe_for("gguf", "q4_0"), options={"types": ("q8_0",)})
+    with pytest.raises(UsageError, match="takes no --types"):
+        check_mixed(other)
 
 
 @pytest.mark.slow
@@ -82,17 +112,36 @@ class TestReal:
             job = job_of(models["wide"], "mixed", size=("1 kB",))
             mixed_types(job, gguf.prepare(job, runner).rates.data)
 
+    def test_types_are_chosen_among_those_that_were_named(
+        self, runner: StageRunner, models: dict[str, Path], job_of: Any, tmp_path: Path
+    ) -> None:
+        mixed = self.compiled(
+            runner, models["wide"], tmp_path, "mixed", options={"types": ("Q4_0,q8_0",)}
+        )
+        header = read_header(mixed.path / mixed.manifest.entry)
+        found = {tensor.type_name for tensor in header.tensors if len(tensor.shape) > 1}
+        assert {"Q4_0", "Q8_0"} <= found <= {"Q4_0", "Q8_0", "F32", "F16"}
+        job = job_of(models["wide"], "mixed", types=("fast",))
+        offers, _ = offers_of(job, gguf.prepare(job, runner).rates.data)
+        kinds = {offer.type for each in offers.values() for offer in each}
+        assert kinds == set(FAST)
+
     def test_a_budget_is_kept_or_refused(
         self, runner: StageRunner, models: dict[str, Path], tmp_path: Path
     ) -> None:
         from edgeward.compiler.budget import parse_budget
 
-        budget = parse_budget(["memory=200MiB,kl=0.2"], 64)
+        budget, timed = (
+            parse_budget([f"memory=200MiB,kl=0.2{more}"], 64) for more in ("", ",tpot=60000")
+        )
         found = self.compiled(runner, models["wide"], tmp_path, "auto", budget=budget)
         assert found.manifest.recipe.precision == "mixed"
         assert found.manifest.proof.figures["eval_kl_mean"] <= 0.2
         assert any(tried.passed for tried in found.manifest.search)
         assert all("MB" in tried.reason for tried in found.manifest.search)
+        found = self.compiled(runner, models["wide"], tmp_path / "timed", "auto", budget=timed)
+        tried = {one.precision for one in found.manifest.search}
+        assert {"gguf mixed", "gguf mixed (fast)"} <= tried
         with pytest.raises(DoesNotFitError, match="Nothing keeps the budget"):
             self.compiled(
                 runner,
