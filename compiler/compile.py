@@ -248,7 +248,8 @@ def _plan(wanted: Wanted) -> Plan:
     others = [name for name in profile.formats[chosen] if name != _EXACT]
     names = [name for name in (_EXACT, *others) if (chosen, name) in RECIPES]
     jobs = [job for job in (_unchecked_job(wanted, name) for name in names) if _allowed(job)]
-    return Plan(tuple(jobs), searched=True)
+    _check(jobs[0])
+    return Plan((jobs[0], *(job for job in jobs[1:] if _takes(job))), searched=True)
 
 
 def _budgeted(wanted: Wanted, budget: Budget) -> Plan:
@@ -310,20 +311,20 @@ def _job(wanted: Wanted, precision: str) -> Job:
             why=f"it has operators that only one engine of {wanted.chosen_format} runs",
             next=f"edgeward compile … --portable --precision {_EXACT}",
         )
-    _check_options(job)
-    format_module(job.recipe.format).check(job)
+    _check(job)
     return job
 
 
-def _check_options(job: Job) -> None:
-    """Refuse what another format understands: it would be left out unseen."""
-    known = format_module(job.recipe.format).OPTIONS
-    unknown = [f"--{name}" for name in job.options if name not in known]
+def _check(job: Job) -> None:
+    """Refuse what the format cannot do, and what only another understands: it would be lost."""
+    module = format_module(job.recipe.format)
+    unknown = [f"--{name}" for name in job.options if name not in module.OPTIONS]
     if unknown:
-        listed = ", ".join(f"--{name}" for name in sorted(known)) or "none of its own"
+        listed = ", ".join(f"--{name}" for name in sorted(module.OPTIONS)) or "none of its own"
         raise UsageError(
             f"{job.recipe.format} has no option {', '.join(unknown)}", why=f"it has: {listed}"
         )
+    module.check(job)
 
 
 def _unchecked_job(wanted: Wanted, precision: str) -> Job:

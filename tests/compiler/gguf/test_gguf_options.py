@@ -158,9 +158,11 @@ def test_named_options_reach_the_request() -> None:
     assert given_options(values) == {"tensor-type": ("a=q8_0", "b=f16"), "imatrix": ("auto",)}
 
 
-def test_an_option_of_another_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_an_option_of_another_format_is_refused(tmp_path: Path, precision: str) -> None:
     model = write_model(tmp_path / "model")
     call = [str(model), "-t", "x86-64-cpu", "--imatrix", "auto", "--dry-run"]
+    call += ["--precision", precision]
     found = CliRunner().invoke(compile_command, call).exception
     assert isinstance(found, UsageError)
     assert found.what == "onnx has no option --imatrix"
