@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from edgeward.errors import UsageError
 
+EXACT = "fp32"
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .compile import Compiled, Plan
+from .compile import Compiled
+from .jobs import Plan
 from .package import bundle_name
 
 COMPILED_COLUMNS = [

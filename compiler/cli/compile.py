@@ -120,12 +120,12 @@ def compile_command(
     from edgeward.compiler.compile import (
         CompileRequest,
         compile_model,
-        model_name,
         plan_bundles,
     )
     from edgeward.compiler.format_options import parse_options
     from edgeward.compiler.limits import limits_of
     from edgeward.compiler.progress import reporter_for
+    from edgeward.compiler.request import model_name
     from edgeward.compiler.rows import (
         COMPILED_COLUMNS,
         PLANNED_COLUMNS,

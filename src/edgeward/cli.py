@@ -18,6 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Compile a model for one or more targets.",
     ),
     "plan": ("edgeward.targets.cli_plan:plan_command", "Predict memory and speed on a device."),
+    "recommend": (
+        "edgeward.compiler.cli.recommend:recommend_command",
+        "Find the recipe that is best for a device, measured and proved.",
+    ),
     "verify": (
         "edgeward.runtimes.cli:verify_command",
         "Run a bundle's proof again on this machine.",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from model_folder import write_model
 
 from edgeward.compiler.budget import DEFAULT_CONTEXT, parse_budget
-from edgeward.compiler.compile import CompileRequest, Plan, plan_bundles
+from edgeward.compiler.compile import CompileRequest, plan_bundles
+from edgeward.compiler.jobs import Plan
 from edgeward.errors import UsageError
 
 

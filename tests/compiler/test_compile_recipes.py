@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from proved_job import PERFECT, RecordedStages, job
 
-from edgeward.compiler.compile import CompileRequest, model_name
 from edgeward.compiler.formats import onnx
 from edgeward.compiler.formats.base import Job
 from edgeward.compiler.formats.registry import FORMATS, format_module
 from edgeward.compiler.given_data import TEXTS, GivenData
 from edgeward.compiler.package import bundle_name
 from edgeward.compiler.recipe import RECIPES, recipe_for
+from edgeward.compiler.request import CompileRequest, model_name
 from edgeward.compiler.stage import StageSpec, stage_key
 from edgeward.compiler.tasks import TASKS
 from edgeward.compiler.texts import LEAST_TEXTS, ProofTexts, proof_texts, read_texts
