@@ -69,6 +69,7 @@ class Figure:
     context: int | None
     prompt: int | None
     batch: int
+    image: int | None
     unlike: str
     quote: str
     source: str
@@ -81,6 +82,8 @@ class Figure:
     @property
     def family(self) -> str:
         """What the device computes with, as the planner's shares are told apart."""
+        if self.model.startswith("resnet"):
+            return "convolutions"
         if self.device.startswith(("inf", "trn")):
             return "Neuron"
         if self.device.startswith(("m1", "m2", "m3", "m4", "m5", "iphone")):
@@ -91,7 +94,7 @@ class Figure:
 
     def predicted(self) -> float:
         """Return what the planner says, in the figure's unit."""
-        profile, facts = _profile(self.device), _facts(self.model)
+        profile, facts = _profile(self.device), _facts(self.model, self.image)
         engine = self._engine(profile)
         length = self.context if self.kind != "prefill" else self.prompt
         plan = plan_model(
@@ -123,9 +126,10 @@ def _profile(device: str) -> Profile:
 
 
 @lru_cache
-def _facts(model: str) -> ModelFacts:
+def _facts(model: str, image: int | None) -> ModelFacts:
     document: dict[str, dict[str, object]] = json.loads((CONFIGS / f"{model}.json").read_text())
-    return facts_of(document["config"], name=model)
+    size = {"image_size": image} if image else {}
+    return facts_of({**document["config"], **size}, name=model)
 
 
 def _needed(seconds: float | None) -> float:
@@ -161,6 +165,7 @@ def figures() -> Iterator[Figure]:
                 context=figure.get("context"),
                 prompt=figure.get("prompt"),
                 batch=figure.get("batch", 1),
+                image=figure.get("image"),
                 unlike=row.get("unlike", ""),
                 quote=figure["quote"],
                 source=row["source"],
@@ -256,6 +261,8 @@ def _asked(figure: Figure) -> str:
         parts.append(f"of {figure.prompt}")
     elif figure.context:
         parts.append(f"at {figure.context}")
+    if figure.image:
+        parts.append(f"of {figure.image} x {figure.image}")
     if figure.batch > 1:
         parts.append(f"x {figure.batch}")
     return " ".join(parts)

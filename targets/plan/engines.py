@@ -23,7 +23,8 @@ class EngineCost:
     token's attention over the cache reaches on a processor, `matrix` the share of a GPU's rate
     that its prompts reach where there are matrix units, as others do where it is 0. A layer costs
     `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine cannot
-    run one.
+    run one. Where `link` bytes a second are given, the weights beyond
+    `on_chip` bytes come over it each time.
     """
 
     formats: tuple[str, ...]
@@ -38,11 +39,15 @@ class EngineCost:
     hands_over: bool = False
     attention: float = 0.0
     matrix: float = 0.0
+    on_chip: int = 0
+    link: float = 0.0
     layer_s: Mapping[str, float] | None = None
     unable: Mapping[str, str] | None = None
 
 
-# estimate: launch and bookkeeping of the ten or so kernels of a layer
+# estimate: launch and bookkeeping of the ten or so kernels of a layer. A convolution takes one
+# kernel with its norm and activation, which engines fold into it.
+KERNELS = 10
 _LAUNCHES = {"cpu": 10e-6, "gpu": 60e-6, "npu": 60e-6}
 # fitted: the decode figures on GPUs of benchmarks/plan/published.toml that are not held back, their
 # least mean logarithmic error over this, llama.cpp's own and the GPU's share of the bandwidth.
@@ -81,8 +86,15 @@ ENGINES: Mapping[str, EngineCost] = {
     ),
     "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),
     "litert": EngineCost(("tflite",), 20 * MIB, 150 * MIB, layer_s=_LAUNCHES),
+    # 8 MB of SRAM, weights beyond them over one lane of PCIe 2.0 each time: Kavalerov, What's
+    # inside the Google Coral Edge TPU? (2019): 500 MB/s
     "edgetpu": EngineCost(
-        ("tflite",), 20 * MIB, layer_s=_LAUNCHES, unable=dict.fromkeys(_TEXT, _CNN_ONLY)
+        ("tflite",),
+        20 * MIB,
+        on_chip=8 * MIB,
+        link=500e6,
+        layer_s=_LAUNCHES,
+        unable=dict.fromkeys(_TEXT, _CNN_ONLY),
     ),
     "tflite-micro": EngineCost(
         ("tflite",), 64 * 1024, layer_s=_LAUNCHES, unable=dict.fromkeys(_TEXT[:2], _CNN_ONLY)

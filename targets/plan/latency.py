@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgeward.targets.profile import Hardware
 
-from .engines import ACHIEVED, EngineCost
+from .engines import ACHIEVED, KERNELS, EngineCost
 from .facts import ModelFacts
 from .kernels import Kernel
 from .memory import cache_bytes
@@ -39,7 +39,8 @@ class Speed:
     `token_operations_per_s` and `attention_operations_per_s` are what one token's products and its
     attention over the cache reach, infinite where the memory alone decides. `in_turn` says that a
     prompt's weights are not read behind its products: on GPUs the sum of both is nearer to what is
-    published than the longer one (benchmarks/plan/published.toml).
+    published than the longer one (benchmarks/plan/published.toml). Weights beyond `on_chip` bytes
+    come over a link of `link_bytes_per_s` before they are multiplied.
     """
 
     bytes_per_s: float
@@ -48,6 +49,8 @@ class Speed:
     token_operations_per_s: float = math.inf
     attention_operations_per_s: float = math.inf
     in_turn: bool = False
+    on_chip: int = 0
+    link_bytes_per_s: float = math.inf
 
 
 def speed_of(
@@ -69,6 +72,8 @@ def speed_of(
         _share(hardware, unit, kernel.token),
         _share(hardware, unit, engine.attention),
         unit == "gpu",
+        engine.on_chip,
+        engine.link or math.inf,
     )
 
 
@@ -96,10 +101,15 @@ def prompt_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int, bat
     """Return seconds until the first token, or until an encoder's answer."""
     operations = batch * _operations(facts, tokens)
     read = weights.read + batch * tokens * facts.hidden * 4
-    layers = facts.layers + (facts.encoder_layers if facts.kind == "encoder-decoder" else 0)
+    layers: float = facts.layers
+    if facts.kind == "encoder-decoder":
+        layers += facts.encoder_layers
+    elif facts.convolutions:
+        layers = facts.convolutions / KERNELS
     products, reading = operations / speed.operations_per_s, read / speed.bytes_per_s
     steady = products + reading if speed.in_turn else max(products, reading)
-    return steady + layers * speed.layer_s
+    fetched = max(0, weights.read - speed.on_chip) / speed.link_bytes_per_s
+    return steady + fetched + layers * speed.layer_s
 
 
 def token_s(
@@ -171,6 +181,8 @@ def _token_attention(facts: ModelFacts, context: int) -> float:
 
 def _operations(facts: ModelFacts, tokens: int) -> float:
     """Operations of a whole prompt: products, attention over what came before, one head."""
+    if facts.operations:
+        return float(facts.operations)
     main = {"encoder": "encoder", "vision": "vision"}.get(facts.kind, "decoder")
     attention = 4.0 * facts.layers * facts.hidden * tokens * tokens
     if facts.kind == "decoder":

@@ -16,8 +16,12 @@ import pytest
 from documents import ROOT
 
 from edgeward.targets.load import load
+from edgeward.targets.plan.engines import KERNELS, cost_of
 from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.gather import facts_of
+from edgeward.targets.plan.kernels import Kernel
+from edgeward.targets.plan.latency import prompt_s, speed_of
+from edgeward.targets.plan.precision import weights_of
 from edgeward.targets.plan.predict import Prediction, plan_model
 from edgeward.targets.profile import Engine, Profile, Recipe
 
@@ -175,3 +179,27 @@ def test_bfloat16_on_a_processor_without_it_runs_as_float32() -> None:
 def test_core_ml_takes_the_neural_engine_where_it_computes_in_halves() -> None:
     assert plan("iphone-13", "distilbert-base-uncased", "coreml fp16").unit == "npu"
     assert plan("m4", "distilbert-base-uncased", "coreml fp16", "coreml").unit == "gpu"
+
+
+def test_a_convolution_uses_a_weight_many_times_and_is_one_kernel() -> None:
+    small, deep = facts("resnet-18"), facts("resnet-152")
+    assert small.operations == pytest.approx(2 * 1.814e9, rel=0.002)
+    assert (small.convolutions, deep.convolutions) == (20, 155)
+    one, two = (plan("a100", "resnet-152", "onnx int8-static", "tensorrt", batch=n) for n in (1, 2))
+    assert one.ttft_s and two.ttft_s
+    rate = load("a100").hardware.rate("int8", ("gpu",))
+    assert rate and two.ttft_s - one.ttft_s == pytest.approx(deep.operations / rate / 0.6, rel=0.1)
+    layer = (cost_of(one.engine).layer_s or {})["gpu"]
+    assert one.ttft_s == pytest.approx(155 / KERNELS * layer, rel=0.25)
+
+
+def test_an_edge_tpu_fetches_what_the_chip_does_not_hold() -> None:
+    model, engine = facts("resnet-50"), cost_of("edgetpu")
+    hardware, weights = load("coral-edgetpu").hardware, weights_of(model, "tflite", "int8")
+    speed = speed_of(hardware, "npu", engine, "int8", Kernel())
+    assert speed is not None
+    held = replace(speed, on_chip=weights.read)
+    fetched = (weights.read - 8 * 2**20) / 500e6
+    times = [prompt_s(model, weights, each, 1, 1) for each in (speed, held)]
+    assert times[0] - times[1] == pytest.approx(fetched)
+    assert fetched > times[1]
