@@ -57,6 +57,11 @@ class Hardware:
         """What a model on one core of the accelerator, or on the device, may take."""
         return min(self.usable_memory_bytes, self.core_memory_bytes or self.usable_memory_bytes)
 
+    @property
+    def cores_apart(self) -> int:
+        """How many cores an accelerator has of which a model uses one: each has its own memory."""
+        return max(1, round(self.memory_bytes / (self.core_memory_bytes or self.memory_bytes)))
+
     def rate(self, dtype: str, kinds: tuple[str, ...] = UNIT_KINDS) -> int | None:
         """Return the highest rate in operations per second for a dtype, or None if unknown."""
         rates = [unit.rates[dtype] for unit in self.units if self._has(unit, dtype, kinds)]

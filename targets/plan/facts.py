@@ -65,8 +65,9 @@ class ModelFacts:
     """A model: tensors, cache, the sizes that its activations follow.
 
     `kind` is `decoder`, `encoder`, `encoder-decoder` or `vision`. `cross_width` counts the numbers
-    that the decoder keeps of each of `encoder_tokens`, all layers together. `counted` says where
-    the parameters come from: `headers` of safetensors files, `gguf`, or `config`.
+    that the decoder keeps of each of `encoder_tokens`, all layers together. A convolution uses a
+    parameter many times: where there are `convolutions`, one picture takes `operations`. `counted`
+    says where the parameters come from: `headers` of safetensors files, `gguf`, or `config`.
     """
 
     name: str
@@ -88,6 +89,8 @@ class ModelFacts:
     encoder_layers: int = 0
     encoder_hidden: int = 0
     cross_width: int = 0
+    convolutions: int = 0
+    operations: int = 0
     tied: bool = False
     attention: str = ""
     bytes_read: int = 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edgeward.errors import UnsupportedError
 
+from . import layout_conv
 from .cache import cache_of, describe
 from .config import Config
 from .facts import CacheLayer, ModelFacts, Tensor
@@ -48,6 +49,7 @@ def facts_of(
     kind = kind_of_model(model_type)
     main = text_of(config)
     size = _Sizes(main, kind)
+    convolved = list(layout_conv.convolutions(main)) if size.is_convolved else []
     return ModelFacts(
         name=name,
         model_type=model_type,
@@ -68,6 +70,8 @@ def facts_of(
         encoder_layers=size.encoder_layers,
         encoder_hidden=size.hidden if kind == "encoder-decoder" else 0,
         cross_width=size.cross_width,
+        convolutions=len(convolved),
+        operations=sum(each.operations for each in convolved),
         tied=_tied(main, tensors),
         attention=size.attention,
         bytes_read=bytes_read,
@@ -87,7 +91,10 @@ class _Sizes:
 
     def __init__(self, config: Config, kind: str) -> None:
         self._config, self._kind = config, kind
-        self._is_flat = not config.has(*HIDDEN)
+        self.is_convolved = kind == "vision" and config.text("model_type") == "resnet"
+        if self.is_convolved:
+            config = _as_layers(config)
+        self._is_flat = self.is_convolved or not config.has(*HIDDEN)
         self.hidden = config.count(*HIDDEN, default=1)
         self.layers = config.count(*_DECODER_LAYERS, default=1)
         self.heads = config.count("decoder_attention_heads", *HEADS, default=1)
@@ -102,6 +109,8 @@ class _Sizes:
     @property
     def fixed_length(self) -> int:
         """The tokens that a model without a text's length always takes."""
+        if self.is_convolved:
+            return layout_conv.stem_side(self._config) ** 2
         if self._kind == "vision" and self._config.has("patch_size"):
             return patches(self._config) + 1
         return 512
@@ -137,6 +146,17 @@ class _Sizes:
         if self._kind == "encoder-decoder":
             return (CacheLayer(2 * self._inner),) * self.layers
         return ()
+
+
+def _as_layers(config: Config) -> Config:
+    """A residual network's sizes in a transformer's words: the widest tensors, a layer a block."""
+    widths, depths = config.numbers("hidden_sizes"), config.numbers("depths")
+    sizes = {
+        "hidden_size": config.count("embedding_size", default=64),
+        "intermediate_size": next(iter(widths), 1),
+        "num_hidden_layers": max(1, sum(depths)),
+    }
+    return Config({**config.items(), **sizes}, config.where)
 
 
 _DECODER_LAYERS = ("num_decoder_layers", "decoder_layers", *LAYERS)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgeward.targets.profile import Hardware
 
-from .engines import ACHIEVED, EngineCost
+from .engines import ACHIEVED, KERNELS, EngineCost
 from .facts import ModelFacts
 from .kernels import Kernel
 from .memory import cache_bytes
@@ -27,6 +27,9 @@ _RATES: Mapping[str, tuple[str, ...]] = {
     "int8": ("int8", "fp16", "bf16", "fp32"),
     "fp4": ("fp4", "fp8", "fp16", "bf16", "fp32"),
 }
+# A processor's half-precision instructions (FEAT_FP16) do not take bfloat16 (FEAT_BF16): without
+# those it becomes float32. Arm Architecture Reference Manual, DDI 0487, A2.
+_ON_A_CPU: Mapping[str, tuple[str, ...]] = {"bf16": ("bf16", "fp32")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,10 @@ class Speed:
     """What a unit reaches: bytes and operations a second, seconds a layer and step beside them.
 
     `token_operations_per_s` and `attention_operations_per_s` are what one token's products and its
-    attention over the cache reach, infinite where the memory alone decides.
+    attention over the cache reach, infinite where the memory alone decides. `in_turn` says that a
+    prompt's weights are not read behind its products: on GPUs the sum of both is nearer to what is
+    published than the longer one (benchmarks/plan/published.toml). Weights beyond `on_chip` bytes
+    come over a link of `link_bytes_per_s` before they are multiplied.
     """
 
     bytes_per_s: float
@@ -42,6 +48,9 @@ class Speed:
     layer_s: float
     token_operations_per_s: float = math.inf
     attention_operations_per_s: float = math.inf
+    in_turn: bool = False
+    on_chip: int = 0
+    link_bytes_per_s: float = math.inf
 
 
 def speed_of(
@@ -52,14 +61,26 @@ def speed_of(
     if rate is None:
         return None
     bandwidth_share, compute_share = ACHIEVED[unit]
+    if engine.matrix and _has_matrix_unit(hardware, unit):
+        compute_share = engine.matrix
     said = hardware.achieved
+    apart = hardware.cores_apart if unit == "npu" else 1
     return Speed(
-        hardware.memory_bandwidth_bytes_per_s * said.get("bandwidth", bandwidth_share),
-        rate * said.get("compute", compute_share),
+        hardware.memory_bandwidth_bytes_per_s / apart * said.get("bandwidth", bandwidth_share),
+        rate / apart * said.get("compute", compute_share),
         (engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if unit == "cpu" else 0.0),
         _share(hardware, unit, kernel.token),
         _share(hardware, unit, engine.attention),
+        unit == "gpu",
+        engine.on_chip,
+        engine.link or math.inf,
     )
+
+
+def _has_matrix_unit(hardware: Hardware, unit: str) -> bool:
+    """Say whether half precision is faster by more than its width: Tensor cores and their like."""
+    half, single = hardware.rate("fp16", (unit,)), hardware.rate("fp32", (unit,))
+    return unit == "gpu" and half is not None and single is not None and half > 2 * single
 
 
 def _share(hardware: Hardware, unit: str, share: float) -> float:
@@ -71,7 +92,8 @@ def _share(hardware: Hardware, unit: str, share: float) -> float:
 
 
 def _rate(hardware: Hardware, unit: str, multiplies: str) -> int | None:
-    rates = (hardware.rate(name, (unit,)) for name in _RATES[multiplies])
+    names = _ON_A_CPU.get(multiplies, _RATES[multiplies]) if unit == "cpu" else _RATES[multiplies]
+    rates = (hardware.rate(name, (unit,)) for name in names)
     return next((rate for rate in rates if rate is not None), None)
 
 
@@ -79,9 +101,15 @@ def prompt_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int, bat
     """Return seconds until the first token, or until an encoder's answer."""
     operations = batch * _operations(facts, tokens)
     read = weights.read + batch * tokens * facts.hidden * 4
-    layers = facts.layers + (facts.encoder_layers if facts.kind == "encoder-decoder" else 0)
-    steady = max(operations / speed.operations_per_s, read / speed.bytes_per_s)
-    return steady + layers * speed.layer_s
+    layers: float = facts.layers
+    if facts.kind == "encoder-decoder":
+        layers += facts.encoder_layers
+    elif facts.convolutions:
+        layers = facts.convolutions / KERNELS
+    products, reading = operations / speed.operations_per_s, read / speed.bytes_per_s
+    steady = products + reading if speed.in_turn else max(products, reading)
+    fetched = max(0, weights.read - speed.on_chip) / speed.link_bytes_per_s
+    return steady + fetched + layers * speed.layer_s
 
 
 def token_s(
@@ -153,6 +181,8 @@ def _token_attention(facts: ModelFacts, context: int) -> float:
 
 def _operations(facts: ModelFacts, tokens: int) -> float:
     """Operations of a whole prompt: products, attention over what came before, one head."""
+    if facts.operations:
+        return float(facts.operations)
     main = {"encoder": "encoder", "vision": "vision"}.get(facts.kind, "decoder")
     attention = 4.0 * facts.layers * facts.hidden * tokens * tokens
     if facts.kind == "decoder":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from . import layout_encoder, layout_pair
+from . import layout_conv, layout_encoder, layout_pair
 from .config import Config
 from .facts import Tensor
 from .layout_decoder import Style, decoder
@@ -88,6 +88,7 @@ OTHERS: Mapping[str, Layout] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "distilbert", "mpnet"), layout_encoder.bert),
     **dict.fromkeys(("vit", "deit", "dinov2"), layout_encoder.vit),
     "clip": layout_encoder.clip,
+    "resnet": layout_conv.resnet,
     "whisper": layout_pair.whisper,
     **dict.fromkeys(("bart", "marian"), layout_pair.bart),
     **dict.fromkeys(("t5", "mt5"), layout_pair.t5),

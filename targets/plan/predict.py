@@ -265,7 +265,8 @@ def _users(facts: ModelFacts, memory: Memory, room: int, context: int, bits: flo
 def _per_dollar(throughput: float | None, profile: Profile) -> float | None:
     if throughput is None or profile.price is None:
         return None
-    return throughput * 3600 / profile.price.usd_per_hour
+    together = throughput * profile.hardware.cores_apart
+    return together * 3600 / profile.price.usd_per_hour
 
 
 def _reason(profile: Profile, total: int, disk: int, facts: ModelFacts, context: int) -> str:

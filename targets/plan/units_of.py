@@ -31,5 +31,15 @@ def unit_of(profile: Profile, engine: Engine, precision: str) -> str:
         return kind if kind in kinds else "cpu"
     if engine.name in _CPU_ONLY:
         return "cpu"
-    order = ("gpu", "npu", "cpu") if engine.name != "neuron" else ("npu", "gpu", "cpu")
+    order = ("npu", "gpu", "cpu") if _prefers_npu(profile, engine) else ("gpu", "npu", "cpu")
     return next((kind for kind in order if kind in kinds), "cpu")
+
+
+def _prefers_npu(profile: Profile, engine: Engine) -> bool:
+    """Core ML takes the Neural Engine where it may, which computes in half precision.
+
+    Source: Apple, Deploying Transformers on the Apple Neural Engine (June 2022).
+    """
+    if engine.name == "coreml":
+        return profile.hardware.rate("fp16", ("npu",)) is not None
+    return engine.name == "neuron"
