@@ -89,7 +89,7 @@ def bench_command(bundle: Path, form: str, quiet: bool, **options: Any) -> int:
     from .bench.asked import Asked, measure, race
 
     asked = Asked(bundle=bundle, quiet=quiet, **options)
-    if asked.against:
+    if asked.against is not None:
         click.echo(race(asked, form), nl=False)
         return 0
     return measure(asked, form)

@@ -54,6 +54,8 @@ class Asked:
         """Return every combination; UsageError where an option cannot be read or kept."""
         if self.seed < 0:
             raise UsageError("--seed is 0 or more")
+        if self.data is not None and not self.data.is_file():
+            raise UsageError(f"{self.data} is no file")
         shared = Request(
             bundle=str(self.bundle),
             least_queries=self.min_queries,

@@ -20,6 +20,8 @@ from edgeward.errors import UsageError
 CONFIDENCE = 0.95
 RESAMPLES = 4000
 LEAST_ROUNDS = 5
+# Logarithm of a ratio that is still a number: a few wild rounds may reach for more.
+_MOST = 700.0
 
 Doubles = NDArray[np.float64]
 
@@ -62,7 +64,7 @@ def paired_ratio(
     if error > 0:
         drawn = np.random.default_rng(seed).integers(0, len(logs), (resamples, len(logs)))
         low, high = _interval(logs[drawn], middle, error, confidence)
-    value, low, high = (float(np.exp(each)) for each in (middle, low, high))
+    value, low, high = (float(np.exp(np.clip(each, -_MOST, _MOST))) for each in (middle, low, high))
     return Ratio(value, low, high, len(logs), confidence)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from edgeward.errors import UsageError
+from edgeward.runtimes.engines.base import EngineOptions
 
 from .scenarios import SCENARIOS, SERVER, SINGLE_STREAM, Rules
 
@@ -108,7 +109,8 @@ class Sweep:
             made = Request(**{**shared, **named, "prompt": prompt, "generate": generate})
             if batch > 1 and scenario == SERVER:
                 raise UsageError(f"{scenario} asks one sample at a time, not {batch}")
-            _ = made.rules
+            # Both refuse what no run can keep.
+            _ = made.rules, EngineOptions(threads=threads)
             yield made
 
 

@@ -37,10 +37,7 @@ class Store:
 
     def check(self) -> None:
         """Raise EdgewardError where nothing could be appended: before anything is measured."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unusable(error.strerror or str(error)) from None
+        self._make_folder()
         with self._connected() as connection:
             # A lock for writing: a file that can only be read is found here.
             connection.execute("BEGIN IMMEDIATE")
@@ -49,6 +46,7 @@ class Store:
     def append(self, record: Mapping[str, Any]) -> int:
         """Keep a record and return its number."""
         text = json.dumps(record, allow_nan=False)
+        self._make_folder()
         with self._connected() as connection:
             row = connection.execute(
                 "INSERT INTO records (test_time, record) VALUES (?, ?)",
@@ -63,6 +61,12 @@ class Store:
         with self._connected() as connection:
             rows = connection.execute("SELECT id, record FROM records ORDER BY id").fetchall()
         return [self._parsed(number, text) for number, text in rows]
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from None
 
     def _parsed(self, number: int, text: object) -> dict[str, Any]:
         try:
@@ -106,9 +110,9 @@ def find(records: list[dict[str, Any]], named: str) -> dict[str, Any]:
         raise UsageError("Nothing was measured yet", next="edgeward bench BUNDLE")
     head, _, back = named.partition("~")
     if head == "last" and (not back or (back.isascii() and back.isdigit())):
-        place = int(back[:9] or 0)
-        if place < len(records):
-            return records[-1 - place]
+        newest = records[: len(records) - int(back[:9] or "0")]
+        if newest:
+            return newest[-1]
     for record in reversed(records):
         if _is_meant(record, named):
             return record
