@@ -80,13 +80,13 @@ class Duel:
         if self._prints_rows is None:
             # What it prints says what it has to be compared with; this run counts for nothing.
             measure_alone(replace(self.request, once=True), self.limits)
-            self._prints_rows = bool(run_once(self.other, self.limits.seconds).rows)
+            self._prints_rows = bool(self._ran(self.other).rows)
         if not self._prints_rows:
             mine_s = self._whole_process()
-            other_s = run_once(self.other, self.limits.seconds).seconds
+            other_s = self._ran(self.other).seconds
             return {"process": mine_s * 1e3}, {"process": other_s * 1e3}
         mine = self._measured(self.request)
-        return _by_token(mine, self.request, run_once(self.other, self.limits.seconds))
+        return _by_token(mine, self.request, self._ran(self.other))
 
     def _measured(self, request: Request) -> Figures:
         short = replace(
@@ -103,7 +103,10 @@ class Duel:
         """A process from its start to its end, with one request: what a command's time is too."""
         once = replace(self.request, once=True)
         command = [self.limits.python, "-m", WORKER, once.to_json()]
-        return run_once(command, self.limits.seconds).seconds
+        return self._ran(command).seconds
+
+    def _ran(self, command: Sequence[str]) -> Told:
+        return run_once(command, self.limits.seconds, self.limits.between)
 
     def _told(self, moment: str) -> dict[str, Any]:
         first, second = self._sides

@@ -15,6 +15,7 @@ from edgeward.targets.units import parse_size
 from .against import Duel, rows_of
 from .child import Limits, available_bytes
 from .command import parse_command
+from .interrupt import Interrupts
 from .predicted import open_predictor
 from .present import render, render_table
 from .request import Request, Sweep, numbers, scenarios_of
@@ -107,13 +108,16 @@ def measure(asked: Asked, form: str) -> int:
     store.check()
     bundle = open_bundle(asked.bundle)
     predictor = open_predictor(bundle, asked.target)
-    sweeping = Sweeping(bundle, requests, limits, store, predictor, asked.say)
     records: list[dict[str, Any]] = []
+    interrupts = Interrupts()
+    limits = replace(limits, between=interrupts.check)
+    sweeping = Sweeping(bundle, requests, limits, store, predictor, asked.say)
     try:
-        for record in sweeping.records():
-            records.append(record)
-            if form == "jsonl":
-                _print(render([record], form))
+        with interrupts:
+            for record in sweeping.records():
+                records.append(record)
+                if form == "jsonl":
+                    _print(render([record], form))
     finally:
         if records and form != "jsonl":
             _print(render(records, form))
@@ -127,16 +131,18 @@ def race(asked: Asked, form: str) -> str:
         raise UsageError("--against compares one combination", why=f"{len(requests)} were named")
     store.check()
     against = str(asked.against)
-    folder = Path(against).is_dir()
+    folder = bool(against) and Path(against).is_dir()
+    interrupts = Interrupts()
     duel = Duel(
         bundle=open_bundle(asked.bundle),
         request=requests[0],
         other=open_bundle(against) if folder else parse_command(against),
         rounds=asked.rounds,
-        limits=limits,
+        limits=replace(limits, between=interrupts.check),
         say=asked.say,
     )
-    record = duel.record(store)
+    with interrupts:
+        record = duel.record(store)
     if form == "json":
         return render_json(record)
     return render_table(rows_of(record), _RATIO_COLUMNS, form)

@@ -39,13 +39,21 @@ _KINDS: dict[int, type[EdgewardError]] = {
 }
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may take: seconds and bytes, and the interpreter that has the engine."""
+    """What a child may take: seconds and bytes, and the interpreter that has the engine.
+
+    `between` is called while it runs, and may raise.
+    """
 
     seconds: float = DEFAULT_SECONDS
     memory_bytes: int = _FALLBACK_MEMORY
     python: str = sys.executable
+    between: Callable[[], None] = _nothing
 
 
 def available_bytes(root: Path = ROOT) -> int:
@@ -55,9 +63,7 @@ def available_bytes(root: Path = ROOT) -> int:
     return int(number) * 1024 if number.isdigit() else _FALLBACK_MEMORY
 
 
-def measure_alone(
-    request: Request, limits: Limits, between: Callable[[], None] = lambda: None
-) -> Mapping[str, Any]:
+def measure_alone(request: Request, limits: Limits) -> Mapping[str, Any]:
     """Measure in a child and return its figures.
 
     Raises what the child would have raised; DoesNotFitError where memory ended it, EngineError
@@ -70,7 +76,7 @@ def measure_alone(
             seconds=limits.seconds,
             memory_bytes=limits.memory_bytes,
             clock=time,
-            between=between,
+            between=limits.between,
         )
     except OSError as error:
         raise EngineError(

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from edgeward.errors import EdgewardError, MissingError, UsageError
 from edgeward.runtimes.child import die_with, kill_group
 
 MOST_OUTPUT = 16 * 2**20
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def parse_command(text: str) -> list[str]:
     return words
 
 
-def run_once(command: Sequence[str], seconds: float) -> Told:
-    """Run a command to its end.
+def run_once(
+    command: Sequence[str], seconds: float, between: Callable[[], None] = lambda: None
+) -> Told:
+    """Run a command to its end; `between` is called all along and may raise.
 
     Raises MissingError where it cannot be started, EdgewardError where it fails or takes too long;
     it is gone in every case.
@@ -68,9 +71,9 @@ def run_once(command: Sequence[str], seconds: float) -> Told:
             next="--against takes a bundle's folder, or a command with its arguments",
         ) from None
     try:
-        output, errors = process.communicate(timeout=seconds)
+        output, errors = _communicated(process, begun + seconds, between)
         took = time.perf_counter() - begun
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         raise EdgewardError(
             f"{command[0][:200]} did not end within {seconds:g} seconds", next="--timeout SECONDS"
         ) from None
@@ -98,6 +101,18 @@ def llama_rows(output: bytes) -> tuple[Mapping[str, Any], ...]:
         return ()
     rows = [row for row in documents if isinstance(row, dict) and "avg_ns" in row]
     return tuple(rows) if len(rows) == len(documents) else ()
+
+
+def _communicated(
+    process: subprocess.Popen[bytes], until: float, between: Callable[[], None]
+) -> tuple[bytes, bytes]:
+    while True:
+        between()
+        try:
+            return process.communicate(timeout=_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if time.perf_counter() > until:
+                raise TimeoutError from None
 
 
 def _positive(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class Store:
         )
 
 
-def find(records: list[dict[str, Any]], named: str) -> dict[str, Any]:
+def find(records: Sequence[dict[str, Any]], named: str) -> dict[str, Any]:
     """Return the record that is meant: a number, `last`, `last~2`, or a bundle's newest.
 
     A bundle is meant by its folder, name, or the begin of its digest. Raises UsageError where
