@@ -113,9 +113,9 @@ def find(records: Sequence[dict[str, Any]], named: str) -> dict[str, Any]:
         newest = records[: len(records) - int(back[:9] or "0")]
         if newest:
             return newest[-1]
-    for record in reversed(records):
-        if _is_meant(record, named):
-            return record
+    meant = [record for record in records if _is_meant(record, named)]
+    if meant:
+        return meant[-1]
     raise UsageError(
         f"No measurement is {named[:80]!a}",
         why=f"there are {len(records)}, the last is number {records[-1]['id']}",
