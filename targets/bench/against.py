@@ -131,7 +131,7 @@ class Duel:
             "batch": self.request.batch,
             "seed": self.request.seed,
             "rounds": len(second),
-            "method": "geometric mean of paired rounds, bootstrap-t interval",
+            "method": "geometric mean of paired rounds, expanded percentile bootstrap",
             "ratios": ratios,
         }
 

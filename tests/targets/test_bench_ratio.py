@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeward.errors import UsageError
 from edgeward.targets.bench.latencies import percentile
-from edgeward.targets.bench.ratio import LEAST_ROUNDS, apart_ratio, paired_ratio
+from edgeward.targets.bench.ratio import LEAST_ROUNDS, apart_ratio, expanded, paired_ratio
 
 DURATIONS = st.lists(st.floats(1e-6, 1e6), min_size=LEAST_ROUNDS, max_size=20)
 QUICK = settings(deadline=None, max_examples=40)
@@ -25,15 +26,28 @@ def rounds(seed: int, true: float, count: int = 12) -> tuple[list[float], list[f
     return list(drift * own[0]), list(true * drift * own[1])
 
 
-@pytest.mark.parametrize("true", [1.0, 1.3])
-def test_the_interval_holds_the_true_ratio_as_often_as_it_says(true: float) -> None:
+@pytest.mark.parametrize(("true", "count"), [(1.0, 12), (1.3, 12), (1.3, 6), (0.5, 30)])
+def test_the_interval_holds_the_true_ratio_as_often_as_it_says(true: float, count: int) -> None:
     trials = 400
     held = 0
     for seed in range(trials):
-        ratio = paired_ratio(*rounds(seed, true), seed=seed, resamples=1000)
+        ratio = paired_ratio(*rounds(seed, true, count), seed=seed, resamples=2000)
         held += ratio.low <= true <= ratio.high
     # 95 % of 400 within four standard deviations of a binomial
     assert 0.905 <= held / trials <= 0.985
+
+
+@pytest.mark.parametrize(("count", "student"), [(5, 2.776), (12, 2.201), (31, 2.042)])
+def test_the_edge_is_where_students_distribution_has_it(count: int, student: float) -> None:
+    wanted = NormalDist().cdf(-student * math.sqrt(count / (count - 1)))
+    assert expanded(0.95, count) == pytest.approx(wanted, rel=0.03)
+    assert expanded(0.95, 10**6) == pytest.approx(0.025, rel=1e-3)
+
+
+def test_a_wild_round_among_few_stays_within_what_was_seen() -> None:
+    a, b = [1.0] * 6, [0.57, 0.571, 0.5702, 0.5701, 0.5703, 0.65]
+    ratio = paired_ratio(a, b)
+    assert 0.57 <= ratio.low <= ratio.value <= ratio.high <= 0.65
 
 
 def test_shared_drift_does_not_widen_the_interval() -> None:
