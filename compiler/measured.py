@@ -13,7 +13,8 @@ from edgeward.runtimes.engines.base import Engine, EngineOptions, EngineSession
 from edgeward.runtimes.engines.bucketed import listed, open_buckets
 from edgeward.runtimes.engines.registry import engine_for
 from edgeward.runtimes.statistics.memory import peak_bytes
-from edgeward.targets.bench import machine, measure
+from edgeward.targets.bench.host import machine
+from edgeward.targets.bench.latencies import measure
 
 from .stage_context import StageContext
 from .tasks import task_spec

@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .bench import Machine, Measurement, machine, measure, temperature_c
+    from .bench.host import Machine, machine, temperature_c
+    from .bench.latencies import Measurement, measure
     from .derive import measure_bandwidth, profile_from
     from .fingerprint import Fingerprint
     from .load import names
@@ -35,19 +36,19 @@ __all__ = [
 ]
 _HOMES = {
     "Fingerprint": "fingerprint",
-    "Machine": "bench",
+    "Machine": "bench.host",
     "Match": "match",
-    "Measurement": "bench",
+    "Measurement": "bench.latencies",
     "Profile": "profile",
     "best": "match",
     "compatible": "match",
-    "machine": "bench",
-    "measure": "bench",
+    "machine": "bench.host",
+    "measure": "bench.latencies",
     "measure_bandwidth": "derive",
     "names": "load",
     "profile_from": "derive",
     "ranked": "match",
-    "temperature_c": "bench",
+    "temperature_c": "bench.host",
 }
 
 

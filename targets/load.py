@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from edgeward.errors import ProfileError, UsageError
@@ -98,7 +99,7 @@ def places() -> list[Path]:
     """Return the directories that hold profiles, the first to win first."""
     listed = os.environ.get("EDGEWARD_TARGETS_PATH", "").split(os.pathsep)
     given = [Path(each) for each in listed if each]
-    return [*given, *_own_config(), CATALOG, *_installed()]
+    return [*given, *_own_config(), CATALOG, *_installed(tuple(sys.path))]
 
 
 def _own_config() -> list[Path]:
@@ -109,7 +110,9 @@ def _own_config() -> list[Path]:
     return [Path(home) / ".config" / "edgeward" / "targets"] if home else []
 
 
-def _installed() -> list[Path]:
+@lru_cache(maxsize=8)
+def _installed(_path: tuple[str, ...]) -> tuple[Path, ...]:
+    """What packages on this path add; every profile asks, and looking takes longer than loading."""
     from importlib.metadata import entry_points
     from importlib.util import find_spec
 
@@ -121,7 +124,7 @@ def _installed() -> list[Path]:
             continue
         if spec is not None and spec.submodule_search_locations:
             directories += [Path(each) for each in spec.submodule_search_locations]
-    return directories
+    return tuple(directories)
 
 
 def _files(directory: Path) -> list[Path]:

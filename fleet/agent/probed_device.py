@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from edgeward.errors import DoesNotFitError, EngineError, UsageError
-from edgeward.targets.bench import temperature_c
+from edgeward.targets.bench.host import temperature_c
 from edgeward.targets.fingerprint import Fingerprint
 from edgeward.targets.load import load, names
 from edgeward.targets.match import best, compatible

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeward.runtimes.cli:verify_command",
         "Run a bundle's proof again on this machine.",
     ),
+    "bench": ("edgeward.targets.cli_bench:bench_command", "Measure a bundle on this machine."),
     "inspect": ("edgeward.runtimes.cli:inspect_command", "Show what a bundle holds and claims."),
     "finalize": (
         "edgeward.runtimes.cli_finalize:finalize_command",

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeward.errors import UsageError
-from edgeward.targets.bench import CpuTimes, cpu_times, machine, measure, summarise, temperature_c
+from edgeward.targets.bench.host import CpuTimes, cpu_times, machine, temperature_c
+from edgeward.targets.bench.latencies import measure, summarise
 
 QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -1,0 +1,120 @@
+"""What the planner said, beside what was measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from edgeward.errors import EdgewardError
+from edgeward.runtimes.bundle.read import Bundle
+from edgeward.targets.load import load, names
+from edgeward.targets.match import best
+from edgeward.targets.plan.facts import ModelFacts
+from edgeward.targets.plan.predict import engine_for, plan_model
+from edgeward.targets.plan.read import read_facts
+from edgeward.targets.probe import probe
+from edgeward.targets.profile import Profile, Recipe
+
+CALIBRATED = "this-machine"
+# Predicted figure, and the measured one that it is held against.
+FIGURES = {
+    "ttft_ms": "ttft_p50_ms",
+    "tpot_ms": "tpot_p50_ms",
+    "latency_ms": "served_p50_ms",
+    "peak_memory_bytes": "peak_memory_bytes",
+}
+
+
+class Predictor:
+    """Predicts a bundle's figures on one profile; what cannot be predicted is left out."""
+
+    def __init__(self, bundle: Bundle, profile: Profile | None, facts: ModelFacts | None) -> None:
+        self._bundle, self._profile, self._facts = bundle, profile, facts
+
+    def beside(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the predictions for a record's own workload, each with its error in percent.
+
+        The error is of the prediction over what was measured. Where no plan can be made, the
+        predictions that the bundle's manifest holds stand, which are of its own target.
+        """
+        found, source, words = self._planned(record)
+        stated = self._bundle.manifest.performance.predicted
+        if not found and stated:
+            found = {name: stated[name] for name in FIGURES if name in stated}
+            source, words = self._bundle.manifest.target.name, "the manifest's"
+        if not found:
+            return {"predicted_for": None, "predicted_note": words}
+        errors = {name: off(found[name], record.get(FIGURES[name])) for name in found}
+        return {
+            "predicted_for": source,
+            "predicted_note": words,
+            **{f"predicted_{name}": value for name, value in found.items()},
+            **{f"{name}_error_percent": error for name, error in errors.items()},
+        }
+
+    def _planned(self, record: Mapping[str, Any]) -> tuple[dict[str, float], str, str]:
+        if self._profile is None or self._facts is None:
+            return {}, "", "no profile describes this machine, or no plan reads this model"
+        facts, recipe = self._facts, self._bundle.manifest.recipe
+        length = int(record["n_prompt"]) + int(record["n_gen"])
+        try:
+            plan = plan_model(
+                facts,
+                self._profile,
+                Recipe(recipe.format, recipe.precision),
+                max(length, 1) if length else None,
+                batch=int(record["batch"]),
+                engine=engine_for(self._profile, recipe.format),
+                prompt=int(record["n_prompt"]) or None,
+            )
+        except EdgewardError as error:
+            return {}, "", error.what
+        found: dict[str, float] = {"peak_memory_bytes": plan.memory.total}
+        if plan.ttft_s is not None:
+            name = "ttft_ms" if facts.writes_text else "latency_ms"
+            found[name] = plan.ttft_s * 1e3
+        if plan.tpot_s is not None:
+            found["tpot_ms"] = plan.tpot_s * 1e3
+        return found, self._profile.name, _words(record, self._profile)
+
+
+def open_predictor(bundle: Bundle, target: str | None) -> Predictor:
+    """Return a bundle's predictor: on `target`, else on this machine's profile.
+
+    That is the one that `edgeward targets calibrate` wrote, else the best that matches. Raises
+    UsageError or ProfileError where `target` is named and cannot be loaded.
+    """
+    profile = load(target) if target else _own_profile()
+    return Predictor(bundle, profile, _facts(bundle))
+
+
+def off(predicted: float, measured: object) -> float | None:
+    """Return the error of a prediction in percent of what was measured."""
+    if not isinstance(measured, (int, float)) or measured <= 0:
+        return None
+    return 100 * (predicted / measured - 1)
+
+
+def _own_profile() -> Profile | None:
+    known = names()
+    try:
+        return load(CALIBRATED) if CALIBRATED in known else best(map(load, known), probe())
+    except EdgewardError:
+        return None
+
+
+def _facts(bundle: Bundle) -> ModelFacts | None:
+    entry = bundle.entry
+    source = entry if entry.suffix == ".gguf" else bundle.path / "config.json"
+    try:
+        return read_facts(os.fspath(source))
+    except EdgewardError:
+        return None
+
+
+def _words(record: Mapping[str, Any], profile: Profile) -> str:
+    threads, cores = int(record["n_threads"]), profile.hardware.cores
+    if threads and threads < cores and profile.name != CALIBRATED:
+        return f"for {cores} cores, measured with {threads} threads"
+    return ""
