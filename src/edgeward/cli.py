@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeward.runtimes.cli:verify_command",
         "Run a bundle's proof again on this machine.",
     ),
+    "eval": ("edgeward.targets.cli_eval:eval_command", "Tell a bundle's metrics on your data."),
     "inspect": ("edgeward.runtimes.cli:inspect_command", "Show what a bundle holds and claims."),
     "finalize": (
         "edgeward.runtimes.cli_finalize:finalize_command",
@@ -38,7 +39,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show what is installed and what is missing.",
     ),
 }
-EXTRAS = {"agent": "agent,onnx", "fleet": "control", "release": "control", "serve": "serve,onnx"}
+EXTRAS = {
+    "agent": "agent,onnx",
+    "eval": "eval,onnx",
+    "fleet": "control",
+    "release": "control",
+    "serve": "serve,onnx",
+}
 INTERRUPTED = 130
 
 
