@@ -45,7 +45,8 @@ def draws(cases: int, resamples: int, seed: int) -> NDArray[np.int64]:
 
 def resampled(metric: Metric, rows: Rows, drawn: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the metric's value of each draw."""
-    return np.array([metric.value(rows[picked]) for picked in drawn], np.float64)
+    value = metric.again or metric.value
+    return np.array([value(rows[picked]) for picked in drawn], np.float64)
 
 
 def interval(values: NDArray[np.float64]) -> Interval:

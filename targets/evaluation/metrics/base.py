@@ -32,7 +32,8 @@ class Metric:
     """`value` of any rows of the scores, so that sets of cases can be drawn again and again.
 
     `counts` says that a row is one case, 1 right or 0 wrong. `parts` are values beside the metric's
-    own, of a class for example. A value that cannot be told is NaN.
+    own, of a class for example. A value that cannot be told is NaN. `again` tells the same value
+    where the library's call takes too long for thousands of draws.
     """
 
     scores: Callable[[Sequence[Outcome]], Scores]
@@ -41,6 +42,7 @@ class Metric:
     counts: bool = False
     parts: Callable[[Scores], Mapping[str, float]] = no_parts
     note: str = ""
+    again: Callable[[Rows], float] | None = None
 
 
 def mean(rows: Rows) -> float:

@@ -12,6 +12,7 @@ from edgeward.targets.evaluation.cases import LABEL, Outcome
 
 from .base import Metric, Rows, Scores, mean
 
+Share = Callable[[Rows, Rows, Rows], Rows]
 AVERAGES = ("macro", "micro", "weighted")
 
 
@@ -24,21 +25,23 @@ def precision(variant: str) -> Metric | None:
     """Return what share of a class's findings are right; 0 for a class that is never found."""
     from sklearn.metrics import precision_score
 
-    return _averaged(precision_score, variant)
+    return _averaged(precision_score, variant, lambda right, found, _: over(right, found))
 
 
 def recall(variant: str) -> Metric | None:
     """Return what share of a class is found."""
     from sklearn.metrics import recall_score
 
-    return _averaged(recall_score, variant)
+    return _averaged(recall_score, variant, lambda right, _, wanted: over(right, wanted))
 
 
 def f1(variant: str) -> Metric | None:
     """Return the harmonic mean of precision and recall."""
     from sklearn.metrics import f1_score
 
-    return _averaged(f1_score, variant)
+    return _averaged(
+        f1_score, variant, lambda right, found, wanted: over(2 * right, found + wanted)
+    )
 
 
 def confusion(variant: str) -> Metric | None:
@@ -64,14 +67,38 @@ def matrix(scores: Scores) -> list[list[int]]:
     return [[int(count) for count in row] for row in found]
 
 
-def _averaged(score: Callable[..., Any], variant: str) -> Metric | None:
+def over(above: Rows, below: Rows) -> Rows:
+    """Return quotients, 0 where there is nothing below."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _averaged(score: Callable[..., Any], variant: str, share: Share) -> Metric | None:
     average = variant or "macro"
     if average not in AVERAGES:
         return None
-    value = partial(_value, score, average)
     return Metric(
-        _numbered, value, parts=partial(_each, score), note=f"{average} average over classes"
+        _numbered,
+        partial(_value, score, average),
+        parts=partial(_each, score),
+        note=f"{average} average over classes",
+        again=partial(_again, share, average),
     )
+
+
+def _again(share: Share, average: str, rows: Rows) -> float:
+    """The same average from counts: right, found and wanted of each class that is in the rows."""
+    wanted, found = rows.astype(np.int64).T
+    classes = int(rows.max(initial=0)) + 1
+    right = np.bincount(wanted[wanted == found], minlength=classes).astype(np.float64)
+    given = np.bincount(found, minlength=classes).astype(np.float64)
+    asked = np.bincount(wanted, minlength=classes).astype(np.float64)
+    if average == "micro":
+        return float(
+            share(right.sum(keepdims=True), given.sum(keepdims=True), asked.sum(keepdims=True))[0]
+        )
+    each = share(right, given, asked)
+    weights = asked if average == "weighted" else ((given + asked) > 0).astype(np.float64)
+    return float(each @ weights / weights.sum())
 
 
 def _value(score: Callable[..., Any], average: str, rows: Rows) -> float:
