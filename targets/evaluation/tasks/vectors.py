@@ -44,10 +44,14 @@ def work(_folder: Path, table: Table, settings: Settings) -> Work:
 
 
 def _likeness(prompt: str | None, session: Session, cases: Sequence[Case]) -> Iterator[Found]:
+    """Each text is embedded once: sets of pairs are often of few texts."""
+    vectors: dict[str, NDArray[np.float32]] = {}
     for batch in batches(cases):
-        texts = [case.given[name] for case in batch for name in ("text", "text_pair")]
-        vectors = _unit(session.embed(texts, prompt=prompt))
-        for first, second in zip(vectors[::2], vectors[1::2], strict=True):
+        texts = {case.given[name]: None for case in batch for name in ("text", "text_pair")}
+        new = [text for text in texts if text not in vectors]
+        vectors.update(zip(new, _unit(session.embed(new, prompt=prompt)), strict=True))
+        for case in batch:
+            first, second = vectors[case.given["text"]], vectors[case.given["text_pair"]]
             yield {NUMBER: float(first @ second)}
 
 

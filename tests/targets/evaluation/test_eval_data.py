@@ -223,7 +223,7 @@ def test_prompts_want_what_stands_beside_them(
     assert kind({"prompt": "where", "reference": ["here", "there"]}) == "text"
     assert kind({"messages": messages, "label": "yes"}) == "label"
     assert kind({"text": "a text alone"}) == "nats"
-    wrong = lines(tmp_path / "b.jsonl", [{"messages": [{"role": "user"}], "reference": "x"}])
+    wrong = lines(tmp_path / "b.jsonl", [{"messages": [5], "reference": "x"}])
     assert "line 1: messages" in refused(bundles["writes"], wrong)
 
 
