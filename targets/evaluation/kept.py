@@ -56,7 +56,7 @@ def _read(path: Path, identity: Mapping[str, Any], cases: Sequence[Case]) -> lis
             why="its first line names another bundle, other data or other settings",
             next="name another file, or move this one away",
         )
-    found = []
+    found: list[Found] = []
     for case, line in zip(cases, lines[1:], strict=False):
         if not isinstance(line, dict) or line.get("line") != case.line or "found" not in line:
             raise UsageError(f"{path} is damaged", why=f"line {len(found) + 2} is no prediction")

@@ -131,8 +131,11 @@ def _tabs(path: Path, text: str) -> list[Row]:
 def _separated(path: Path, text: str, mark: str) -> list[Row]:
     """Quotes may hold marks and line ends in CSV (RFC 4180); TSV knows none."""
     csv.field_size_limit(_LONGEST_CELL)
-    quoting = csv.QUOTE_MINIMAL if mark == "," else csv.QUOTE_NONE
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, quoting=quoting, strict=True)
+    text_file = io.StringIO(text, newline="")
+    if mark == ",":
+        lines = csv.reader(text_file, strict=True)
+    else:
+        lines = csv.reader(text_file, delimiter=mark, quoting=csv.QUOTE_NONE, strict=True)
     problems, rows = Problems(path), []
     header: list[str] | None = None
     for number, cells in _numbered(path, lines):
