@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Run a bundle's proof again on this machine.",
     ),
     "bench": ("edgeward.targets.cli_bench:bench_command", "Measure a bundle on this machine."),
+    "eval": ("edgeward.targets.cli_eval:eval_command", "Tell a bundle's metrics on your data."),
     "inspect": ("edgeward.runtimes.cli:inspect_command", "Show what a bundle holds and claims."),
     "finalize": (
         "edgeward.runtimes.cli_finalize:finalize_command",
@@ -43,7 +44,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show what is installed and what is missing.",
     ),
 }
-EXTRAS = {"agent": "agent,onnx", "fleet": "control", "release": "control", "serve": "serve,onnx"}
+EXTRAS = {
+    "agent": "agent,onnx",
+    "eval": "eval,onnx",
+    "fleet": "control",
+    "release": "control",
+    "serve": "serve,onnx",
+}
 INTERRUPTED = 130
 
 

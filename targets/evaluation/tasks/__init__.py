@@ -1,0 +1,1 @@
+"""One file a kind of task: which columns it reads, and how a bundle answers a row of them."""
