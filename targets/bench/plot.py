@@ -5,6 +5,7 @@ SVG 1.1 as plain text; lengths are in user units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -70,11 +71,22 @@ def _legend(far: bool, plan: bool) -> Iterator[str]:
 
 
 def _axis(largest: float, scale: float, bottom: int) -> Iterator[str]:
-    for tick in range(_TICKS + 1):
-        value = largest * tick / _TICKS
+    step = round_step(largest / _TICKS)
+    for tick in range(int(largest / step + 1e-9) + 1):
+        value = tick * step
         x = _LEFT + value * scale
         yield f'<line x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom}" stroke="#e4e4e4"/>'
-        yield f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{value:.3g}</text>'
+        yield f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_number(value)}</text>'
+
+
+def round_step(least: float) -> float:
+    """Return the smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(times * power for times in (1, 2, 5, 10) if times * power >= least)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _bar(
@@ -100,7 +112,7 @@ def _bar(
             f'stroke="{_PLAN}" stroke-width="2"/>'
         )
         end = max(end, x)
-    yield f'<text x="{end + 8:.1f}" y="{y + 13}">{value:.4g}</text>'
+    yield f'<text x="{end + 8:.1f}" y="{y + 13}">{_number(value)}</text>'
 
 
 def _label(record: Record) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from edgeward.errors import EdgewardError, UsageError
 from edgeward.targets.bench.compare import compare_rows, unfair
-from edgeward.targets.bench.plot import FIGURES, picture
+from edgeward.targets.bench.plot import FIGURES, picture, round_step
 from edgeward.targets.bench.present import render
 from edgeward.targets.bench.store import VARIABLE, Store, find, store_path
 
@@ -159,6 +159,13 @@ def test_the_picture_is_well_formed_whatever_a_bundle_is_called() -> None:
     assert any("<&" in text for text in texts)
     assert "predicted" in texts
     assert "\x1b" not in svg
+
+
+@pytest.mark.parametrize(
+    ("least", "step"), [(1.0, 1), (1.1, 2), (0.03, 0.05), (547.0, 1000), (3.0, 5), (200.0, 200)]
+)
+def test_the_axis_has_round_numbers(least: float, step: float) -> None:
+    assert round_step(least) == pytest.approx(step)
 
 
 def test_a_figure_that_nobody_has_is_refused() -> None:
