@@ -146,25 +146,14 @@ def calls(tokens: int, room: int, steps: Sequence[int]) -> list[Call]:
     The largest that the text fills come first; what is left is padded where that costs less than
     calls that it fills.
     """
-    found: list[Call] = []
-    while tokens:
-        sizes = [size for size in steps if size <= room]
-        padded = min((size for size in sizes if size >= tokens), default=None)
-        filled = _filled(tokens, sizes)
-        if padded is not None and _cost([Call(padded, tokens)]) <= _cost(filled):
-            return [*found, Call(padded, tokens)]
-        found.append(filled[0])
-        tokens -= filled[0].tokens
-        room -= filled[0].size
-    return found
-
-
-def _filled(tokens: int, sizes: Sequence[int]) -> list[Call]:
-    found: list[Call] = []
-    for size in sorted(sizes, reverse=True):
-        count, tokens = divmod(tokens, size)
-        found += [Call(size, size)] * count
-    return found
+    if not tokens:
+        return []
+    sizes = [size for size in steps if size <= room]
+    largest = max(size for size in sizes if size <= tokens)
+    count, left = divmod(tokens, largest)
+    filled = [Call(largest, largest)] * count + calls(left, room - count * largest, steps)
+    padded = [Call(size, tokens) for size in sorted(sizes) if size >= tokens][:1]
+    return padded if padded and _cost(padded) <= _cost(filled) else filled
 
 
 def _cost(listed: Sequence[Call]) -> float:
