@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ Floats = NDArray[np.float32]
 TEXT_GENERATION = "text-generation"
 # Both are float32; sums are taken in another order.
 LARGEST_DIFFERENCE, LARGEST_KL = 1e-3, 1e-5
-_RANDOM_TOKENS = 160
+_TEXT_TOKENS, _RANDOM_TOKENS, _ALONE = 256, 160, 24
 _BEYOND = 8
 
 
@@ -84,9 +85,9 @@ def _on_buffers(
 def prove_decoder(front: CachedFront, folder: Path, *others: CachedFront) -> FrontProof:
     """Hold front ends of one context against the original, which is loaded anew.
 
-    Each text goes through the first in one piece and in two, padded; random tokens also through it
-    and the others in turn, and token by token. Raises StageError where a logit is further away than
-    float32 explains.
+    Hard texts go through the first in one piece and in two, padded; random tokens also through it
+    and the others in turn, the last one by one. Raises StageError where a logit is further away
+    than float32 explains.
     """
     model = load_another(folder, task_spec(TEXT_GENERATION).auto_class)
     slots, measured = TorchSlots((front, *others)), Measured()
@@ -139,14 +140,15 @@ def run_plan(
 
 
 def plans(tokens: int, slots: TorchSlots, size: int, thorough: bool) -> Iterator[list[Call]]:
-    """Ways to call for a text: whole, in two uneven pieces, by every size, token by token."""
+    """Ways to call for a text: whole, in two uneven pieces, by every size, the last one by one."""
     yield _cut(tokens, size)
     first = tokens // 3
     if first:
         yield [*_cut(first, size), *_cut(tokens - first, size)]
     if thorough and 1 in slots.steps and size > 1:
         yield calls(tokens, slots.context, slots.steps)
-        yield [*_cut(first, size), *[Call(1, 1)] * (tokens - first)]
+        alone = min(tokens, _ALONE)
+        yield [*_cut(tokens - alone, size), *[Call(1, 1)] * alone]
 
 
 def _cut(tokens: int, size: int) -> list[Call]:
@@ -157,10 +159,10 @@ def _cut(tokens: int, size: int) -> list[Call]:
 def _texts(folder: Path, model: Any, front: CachedFront) -> Iterator[tuple[list[int], bool]]:
     """Hard texts, and random tokens up to the end of the context or beyond a window."""
     tokenizer = load_tokenizer(folder)
-    for text in proof_texts().golden.values():
-        ids = tokenizer(text)["input_ids"][: front.context]
-        if ids:
-            yield ids, False
+    each = [tokenizer(text)["input_ids"] for text in proof_texts().golden.values()]
+    length = min(_TEXT_TOKENS, front.context)
+    yield min(filter(None, each), key=len)[:length], False
+    yield list(itertools.chain.from_iterable(each))[:length], False
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None) or getattr(config, "window_size", None) or 0
     length = min(max(_RANDOM_TOKENS, window + _BEYOND), front.context)

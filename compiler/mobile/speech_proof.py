@@ -19,7 +19,7 @@ from .decoder_proof import FrontProof, Measured, TorchSlots, plans, run_plan
 from .speech import SOURCE_MASK, WriterFronts
 
 _WRITTEN = 40
-_MOST_CASES = 8
+_MOST_CASES = 4
 _MASK = "attention_mask"
 
 
