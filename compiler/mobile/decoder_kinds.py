@@ -10,6 +10,7 @@ import torch
 from edgeward.errors import UnsupportedError
 
 from .decoder_cache import Slots
+from .refused import REFUSED_DECODERS
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 Mask = torch.Tensor | Mapping[str, torch.Tensor]
@@ -19,7 +20,9 @@ _WINDOWS = "edgeward_windows"
 
 def check_decoder(config: Any) -> None:
     """Raise UnsupportedError for a decoder that has no form with a cache of slots."""
-    stated = config.get_text_config()
+    stated, reason = config.get_text_config(), REFUSED_DECODERS.get(config.model_type)
+    if reason:
+        raise UnsupportedError(f"{config.model_type} has no form for mobile engines", why=reason)
     kinds = set(getattr(stated, "layer_types", None) or ()) - {FULL, SLIDING}
     if kinds:
         raise UnsupportedError(

@@ -79,6 +79,8 @@ def _on_buffers(
         buffers[name].copy_(cache[name])
     logits = front.module(ids, position, *[cache[name] for name in front.held])
     cache.update({name: buffers[name].clone() for name in front.cache})
+    for name in front.cache:
+        buffers[name].zero_()
     return np.asarray(logits.numpy(), np.float32)
 
 

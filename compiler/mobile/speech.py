@@ -24,15 +24,11 @@ from .decoder_cache import Slots, slot_cache
 from .decoder_module import split_head
 from .front import HIDDEN, Front
 from .norms import swap_norms
+from .refused import REFUSED_WRITERS
 
 CROSSED = ("present.{}.encoder.key", "present.{}.encoder.value")
 SOURCE_MASK = "encoder_attention_mask"
 _POSITIONS = "decoder_position_ids"
-# Their own distances or windows stand in the way of a mask of four dimensions.
-_REFUSED = {
-    "longt5": "its encoder attends in blocks that it cuts itself",
-    "pegasus_x": "its encoder attends in blocks that it cuts itself",
-}
 # They check that a mask has a row for each token.
 _SQUARE = frozenset({"mvp"})
 
@@ -64,8 +60,8 @@ def open_writer_fronts(
     """
     spec = task_spec(task)
     kind = model.config.model_type
-    if kind in _REFUSED:
-        raise UnsupportedError(f"{kind} has no form for mobile engines", why=_REFUSED[kind])
+    if kind in REFUSED_WRITERS:
+        raise UnsupportedError(f"{kind} has no form for mobile engines", why=REFUSED_WRITERS[kind])
     _check_context(model, context)
     model.set_attn_implementation("eager")
     swap_norms(model)
