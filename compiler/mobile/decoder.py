@@ -81,7 +81,7 @@ def open_decoder_front(
 def cached_front(
     module: Any,
     shapes: Sequence[tuple[int, int]],
-    held: Mapping[str, torch.Tensor],
+    held: dict[str, torch.Tensor],
     *,
     stateful: bool,
 ) -> CachedFront:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,8 +13,7 @@ from .decoder_cache import Slots
 from .refused import REFUSED_DECODERS
 
 FULL, SLIDING = "full_attention", "sliding_attention"
-Mask = torch.Tensor | Mapping[str, torch.Tensor]
-Masks = Callable[[torch.Tensor], Mask]
+Masks = Callable[[torch.Tensor], Any]
 _WINDOWS = "edgeward_windows"
 
 
@@ -39,6 +38,7 @@ def check_decoder(config: Any) -> None:
 def open_masks(model: Any, slots: Slots) -> Masks:
     """Return what makes the mask of a call from how far each slot is ahead of each token.
 
+    A mask is a tensor (1, 1 or heads, tokens, context), or one for each kind of layer by its name.
     The model is changed where it would mask by itself.
     """
     config = model.config.get_text_config()
