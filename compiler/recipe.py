@@ -65,6 +65,21 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         Recipe("compressed", "nvfp4", "group-16"),
         Recipe("compressed", "nvfp4a16", "group-16"),
         Recipe("compressed", "mxfp4", "group-32"),
+        Recipe("tflite", "fp32"),
+        Recipe("tflite", "fp16"),
+        Recipe("tflite", "int8-dynamic", "per-channel"),
+        Recipe("tflite", "int8-weights", "per-channel"),
+        Recipe("tflite", "int4-weights", "block-32"),
+        Recipe("tflite", "int8-static", "per-channel"),
+        Recipe("coreml", "fp32"),
+        Recipe("coreml", "fp16"),
+        Recipe("coreml", "int8-weights", "per-channel"),
+        Recipe("coreml", "w8a8", "per-channel"),
+        Recipe("coreml", "palette6", "tensor"),
+        Recipe("coreml", "palette4", "group-16"),
+        Recipe("coreml", "int4-weights", "block-32"),
+        Recipe("coreml", "int4-channels", "per-channel"),
+        Recipe("coreml", "mixed", "tensor"),
     )
 }
 

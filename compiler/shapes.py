@@ -19,16 +19,19 @@ from edgeward.targets.profile import Profile
 from .source import Source
 from .tasks import task_spec
 
+Sizes = tuple[int, ...]
 BATCH, SEQUENCE, SAMPLES = "batch", "sequence", "samples"
 TEXTS, IMAGES = "texts", "images"
 ROWS = (BATCH, TEXTS, IMAGES)
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "tflite", "coreml")
+# What is made where neither the user nor the target says: these formats are planned ahead.
+_PLANNED: Mapping[str, Sizes] = {BATCH: (1,), SEQUENCE: (128,), SAMPLES: (80_000,)}
+DEFAULTS: Mapping[str, Mapping[str, Sizes]] = {"tflite": _PLANNED, "coreml": _PLANNED}
 _HEARS_FRAMES = ("audio-spectrogram-transformer",)
 MOST_GRAPHS = 32
 _LARGEST = 10**7
 _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _HOW = "edgeward compile … --shapes batch=1,sequence=128|256"
-Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +79,18 @@ def shapes_for(
     Raises UsageError for an axis or a size that the model does not have, UnsupportedError where
     the target takes other sizes or the model cannot have fixed shapes.
     """
-    wanted = profile.shapes.allowed if profile.shapes.mode != "dynamic" else {}
+    planned = DEFAULTS.get(format_name, {})
+    if planned and not given and task_spec(source.task).generates:
+        return DYNAMIC
+    fixed_by_target = profile.shapes.mode != "dynamic"
+    wanted = {**planned, **(profile.shapes.allowed if fixed_by_target else {})}
     if not given and not wanted:
         return DYNAMIC
     _refuse_what_cannot_be(source, format_name)
     axes = axes_of(source)
     if given:
         _refuse_unknown(given, axes)
-        _refuse_others(given, profile, wanted)
+        _refuse_others(given, profile, profile.shapes.allowed if fixed_by_target else {})
         _refuse_too_long(given, source.folder)
         chosen = {**_known(wanted, axes, source.folder), **given}
     else:

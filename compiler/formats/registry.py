@@ -14,6 +14,8 @@ FORMATS = {
     "onnx": "edgeward.compiler.formats.onnx",
     "gguf": "edgeward.compiler.formats.gguf",
     "compressed": "edgeward.compiler.formats.compressed",
+    "tflite": "edgeward.compiler.formats.tflite",
+    "coreml": "edgeward.compiler.formats.coreml",
 }
 GROUP = "edgeward.formats"
 

@@ -16,6 +16,10 @@ TOOLCHAINS: dict[str, str] = {
     "llama": "llama.lock",
     "compressed": "compressed.lock",
     "modelopt": "modelopt.lock",
+    "litert": "litert.lock",
+    "litert-runtime": "litert-runtime.lock",
+    "tflite-runtime": "tflite-runtime.lock",
+    "coreml": "coreml.lock",
 }
 ENTRY_POINTS = "edgeward.toolchains"
 
