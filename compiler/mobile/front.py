@@ -1,4 +1,4 @@
-"""A model as torch.export gets it for a mobile engine: fixed shapes, plain tensors, no masks of bool.
+"""A model as torch.export gets it for a mobile engine: fixed shapes, plain tensors, float masks.
 
 What a family's file gives is a module whose forward takes positional tensors: ids and masks int32,
 everything else float32. Inside, the mask becomes additive floats, position and type ids are

@@ -67,9 +67,9 @@ def wrapped(
     inputs.setdefault("attention_mask", torch.ones((rows, length), dtype=torch.int32))
     module = TextEncoder(model, list(inputs), spec.outputs, hide)
     axes = {name: {0: "batch", 1: "sequence"} for name in inputs}
-    axes |= dict.fromkeys(spec.outputs, {0: "batch", 1: "sequence"})
-    if spec.name == "text-classification":
-        axes["logits"] = {0: "batch"}
+    by_token = spec.name != "text-classification"
+    rows_of = {0: "batch", 1: "sequence"} if by_token else {0: "batch"}
+    axes |= {name: rows_of for name in spec.outputs}
     traced = simplified(module, list(inputs.values()))
     return Front(traced, inputs, spec.outputs, axes, padding_of(model))
 
