@@ -74,7 +74,8 @@ def _fold(traced: fx.GraphModule) -> None:
         if all(user in known for user in node.users) or not isinstance(known[node], torch.Tensor):
             continue
         name = f"constant_{number}"
-        traced.register_buffer(name, known[node].clone().contiguous(), persistent=False)
+        # With its strides: what comes after was traced for those.
+        traced.register_buffer(name, known[node].detach(), persistent=False)
         with traced.graph.inserting_before(node):
             node.replace_all_uses_with(traced.graph.get_attr(name))
 
