@@ -1,4 +1,4 @@
-"""A model as torch.export gets it for a mobile engine: fixed shapes, plain tensors, no masks of bool.
+"""A model as torch.export gets it for a mobile engine: fixed shapes, plain tensors, float masks.
 
 What a family's file gives is a module whose forward takes positional tensors: ids and masks int32,
 everything else float32. Inside, the mask becomes additive floats, position and type ids are
@@ -52,9 +52,13 @@ class Family(Protocol):
 def open_front(task: str, folder: Path, model: Any, sizes: Mapping[str, int]) -> Front:
     """Return the front end of a loaded model (`reference_model.load_model`).
 
-    The model itself is changed where its own parts cannot be exported (`swaps.py`); load another to
-    compare with. `sizes` are those of `compiler/shapes.py`: batch, sequence, samples, ….
+    The model is as it was afterwards; the front end is a graph of its weights, with parts of its
+    own where the model's cannot be exported or do not hold in float16 (`swaps.py`). `sizes` are
+    those of `compiler/shapes.py`: batch, sequence, samples, ….
     """
+    from .swaps import made_safe
+
     spec = task_spec(task)
     family = cast(Family, importlib.import_module(family_of(spec, model.config.model_type)))
-    return family.front(spec, folder, model, sizes)
+    with made_safe(model):
+        return family.front(spec, folder, model, sizes)
