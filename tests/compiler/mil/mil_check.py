@@ -18,6 +18,7 @@ logging.disable(logging.ERROR)
 warnings.simplefilter("ignore")
 
 import coremltools as ct  # noqa: E402
+import mil_recurrent  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402, N812
@@ -29,7 +30,50 @@ from torch import nn  # noqa: E402
 from edgeward.compiler.mil.program import Program, load_program  # noqa: E402
 
 _NAMES = ("x", "y", "z")
-_SCOPE = {"torch": torch, "F": F, "nn": nn, "mb": mb, "np": np, "types": types, "ct": ct}
+# Two pairs that overlap by a half, of centre and size.
+BOXES = ((0, 0, 2, 2), (0, 1, 2, 2), (9, 9, 2, 2), (9, 8, 2, 2))
+
+
+def weights(shape: tuple[int, ...]) -> np.ndarray:
+    """Return weights that are numbers of float16."""
+    return np.random.default_rng(5).normal(size=shape).astype(np.float16).astype(np.float32)
+
+
+def sampled(x: torch.Tensor, rows: Any, columns: Any) -> torch.Tensor:
+    """Return a picture (…, rows, columns) between its pixels, by numpy's interpolation."""
+    found = x.double().numpy()
+    for axis, places in ((-2, rows), (-1, columns)):
+        at = np.arange(found.shape[axis])
+        found = np.apply_along_axis(
+            lambda line, at=at, places=places: np.interp(places, at, line), axis, found
+        )
+    return torch.from_numpy(found).float()
+
+
+def chosen(scores: torch.Tensor) -> list[torch.Tensor]:
+    """Return what is left of BOXES: the likelier of each pair, the likeliest first."""
+    best = scores.amax(0)
+    kept = sorted(
+        (max(pair, key=best.__getitem__) for pair in ((0, 1), (2, 3))), key=lambda at: -best[at]
+    )
+    boxes = torch.tensor([*(BOXES[at] for at in kept), (0, 0, 0, 0)]).T.float()
+    left = torch.cat([scores[:, kept], torch.zeros(2, 1)], 1)
+    return [boxes[None], left[None], torch.tensor([[*kept, -1]], dtype=torch.int32)]
+
+
+_SCOPE = {
+    "torch": torch,
+    "F": F,
+    "nn": nn,
+    "mb": mb,
+    "np": np,
+    "W": weights,
+    "T": lambda shape: torch.from_numpy(weights(shape)),
+    "BOXES": BOXES,
+    "sampled": sampled,
+    "chosen": chosen,
+    "recurrent": mil_recurrent,
+}
 
 
 class Expression(nn.Module):
@@ -89,9 +133,7 @@ def converted(row: Row, tensors: list[torch.Tensor]) -> tuple[Any, torch.Tensor]
                 one.copy_(one.half().float())
         wanted = module(*tensors)
     exported = torch.export.export(module, tuple(tensors), strict=False).run_decompositions({})
-    made = ct.convert(
-        exported, convert_to="mlprogram", minimum_deployment_target=target(row.opset)
-    )
+    made = ct.convert(exported, convert_to="mlprogram", minimum_deployment_target=target(row.opset))
     return made, wanted
 
 

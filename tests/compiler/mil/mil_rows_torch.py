@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mil_rows import Row
 
 _ELEMENTS = {
@@ -20,7 +22,6 @@ _ELEMENTS = {
     "log": ("torch.log(x)", "p 2 5"),
     "round": ("torch.round(x * 3)", "f 2 5"),
     "rsqrt": ("torch.rsqrt(x)", "p 2 5"),
-    "inverse": ("torch.reciprocal(x)", "p 2 5"),
     "sign": ("torch.sign(x)", "f 2 5"),
     "sin": ("torch.sin(x)", "f 2 5"),
     "sinh": ("torch.sinh(x)", "f 2 5"),
@@ -32,7 +33,6 @@ _ELEMENTS = {
     "mul": ("x * y", "f 2 5; f 2 5"),
     "real_div": ("x / y", "f 2 5; p 2 5"),
     "floor_div": ("torch.floor_divide(x, y)", "i40 2 5; i4+1 2 5"),
-    "mod": ("torch.remainder(x, y)", "i40 2 5; i7+1 2 5"),
     "pow": ("torch.pow(x, 3)", "f 2 5"),
     "pow/tensor": ("torch.pow(x, y)", "p 2 5; u 2 5"),
     "maximum": ("torch.maximum(x, y)", "f 2 5; f 2 5"),
@@ -57,11 +57,9 @@ _ACTIVATIONS = {
     "leaky_relu": ("F.leaky_relu(x, 0.125)", "f 2 5"),
     "elu": ("F.elu(x, 0.5)", "f 2 5"),
     "gelu": ("F.gelu(x)", "f 2 5"),
-    "gelu/tanh": ("F.gelu(x, approximate='tanh')", "f 2 5"),
     "silu": ("F.silu(x)", "f 2 5"),
     "sigmoid": ("torch.sigmoid(x)", "f 2 5"),
     "softplus": ("F.softplus(x)", "f 2 5"),
-    "softsign": ("F.softsign(x)", "f 2 5"),
     "sigmoid_hard": ("F.hardsigmoid(x)", "f 2 5"),
     "thresholded_relu/hardswish": ("F.hardswish(x)", "f 2 5"),
     "softmax": ("torch.softmax(x, 1)", "f 2 5 3"),
@@ -71,9 +69,7 @@ _REDUCTIONS = {
     "reduce_mean": ("x.mean((1, 2), keepdim=True)", "f 2 5 3"),
     "reduce_max": ("x.amax((0, 2))", "f 2 5 3"),
     "reduce_min": ("x.amin(-1, keepdim=True)", "f 2 5 3"),
-    "reduce_prod": ("x.prod(1)", "f 2 5 3"),
     "reduce_l2_norm": ("torch.linalg.vector_norm(x, 2, dim=-1)", "f 2 5 3"),
-    "reduce_l1_norm": ("torch.linalg.vector_norm(x, 1, dim=-1)", "f 2 5 3"),
     "reduce_log_sum_exp": ("torch.logsumexp(x, 1)", "f 2 5 3"),
     "reduce_argmax": ("x.argmax(1).int()", "f 2 5 3"),
     "reduce_argmin": ("x.argmin(-1, keepdim=True).int()", "f 2 5 3"),
@@ -119,7 +115,6 @@ _LAYERS = {
     "linear/no_bias": ("self.a(x)", "f 2 3 8", "nn.Linear(8, 5, bias=False)"),
     "matmul": ("x @ y", "f 2 3 4; f 2 4 5"),
     "matmul/transposed": ("x @ y.transpose(-1, -2)", "f 2 3 4; f 2 5 4"),
-    "einsum": ("torch.einsum('bhqd,bhkd->bhqk', x, y)", "f 1 2 3 4; f 1 2 5 4"),
     "conv": ("self.a(x)", "f 1 4 9 8", "nn.Conv2d(4, 6, 3, 2, 1)"),
     "conv/groups": ("self.a(x)", "f 1 4 9 8", "nn.Conv2d(4, 8, (3, 2), 1, 0, 2, groups=4)"),
     "conv/one": ("self.a(x)", "f 2 4 9", "nn.Conv1d(4, 6, 3, padding=1)"),
@@ -136,8 +131,7 @@ _LAYERS = {
     "layer_norm/two": ("self.a(x)", "f 2 3 8", "nn.LayerNorm((3, 8), elementwise_affine=False)"),
     "instance_norm": ("self.a(x)", "f 2 3 4 5", "nn.InstanceNorm2d(3, affine=True)"),
     "batch_norm": ("self.a(x)", "f 2 3 4 5", "nn.BatchNorm2d(3)"),
-    "layer_norm/group": ("self.a(x)", "f 2 4 5 3", "nn.GroupNorm(2, 4)"),
-    "prelu": ("self.a(x)", "f 2 3 4", "nn.PReLU(3)"),
+    "reduce_mean/group": ("self.a(x)", "f 2 4 5 3", "nn.GroupNorm(2, 4)"),
     "avg_pool": ("F.avg_pool2d(x, 3, 2, 1)", "f 1 3 9 8"),
     "avg_pool/ceil": ("F.avg_pool2d(x, 3, 2, 1, ceil_mode=True)", "f 1 3 8 9"),
     "avg_pool/excluded": ("F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)", "f 1 3 9 8"),
@@ -149,10 +143,6 @@ _LAYERS = {
         "F.scaled_dot_product_attention(x, y, z)",
         "f 1 2 3 4; f 1 2 5 4; f 1 2 5 4",
     ),
-    "lstm": ("self.a(x)[0]", "f 2 5 4", "nn.LSTM(4, 3, batch_first=True)"),
-    "lstm/both": ("self.a(x)[0]", "f 5 2 4", "nn.LSTM(4, 3, bidirectional=True)"),
-    "gru": ("self.a(x)[0]", "f 5 2 4", "nn.GRU(4, 3)"),
-    "rnn": ("self.a(x)[0]", "f 5 2 4", "nn.RNN(4, 3)"),
     "upsample_bilinear": (
         "F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)",
         "f 1 2 3 4",
@@ -161,7 +151,7 @@ _LAYERS = {
         "F.interpolate(x, size=(6, 8), mode='bilinear', align_corners=True)",
         "f 1 2 3 4",
     ),
-    "resize_bilinear/odd": (
+    "upsample_bilinear/odd": (
         "F.interpolate(x, size=(5, 7), mode='bilinear', align_corners=False)",
         "f 1 2 3 4",
     ),
@@ -170,13 +160,37 @@ _LAYERS = {
 }
 
 
-def _rows(opset: str, *tables: dict[str, tuple[str, ...]]) -> list[Row]:
-    rows = []
-    for table in tables:
-        for name, (given, inputs, *parts) in table.items():
-            rows.append(Row(name, given, inputs, parts="".join(parts), opset=opset))
-    return rows
+# What differs between opsets.
+_OLD = (
+    "gather",
+    "gather_along_axis",
+    "gather_nd",
+    "scatter_along_axis",
+    "scatter_nd",
+    "topk",
+    "argsort",
+    "reduce_argmax",
+    "cast",
+    "pad/reflect",
+    "linear",
+    "conv",
+    "conv_transpose/output",
+    "batch_norm",
+    "matmul/transposed",
+    "upsample_bilinear",
+    "resample",
+    "gelu",
+    "layer_norm",
+)
 
 
-ALL = (_ELEMENTS, _ACTIVATIONS, _REDUCTIONS, _SHAPES, _CHOICES, _LAYERS)
-TORCH = {opset: _rows(opset, *ALL) for opset in ("iOS18", "iOS16")}
+def _rows(opset: str, names: Collection[str] = ()) -> list[Row]:
+    return [
+        Row(name, given, inputs, parts="".join(parts), opset=opset)
+        for table in (_ELEMENTS, _ACTIVATIONS, _REDUCTIONS, _SHAPES, _CHOICES, _LAYERS)
+        for name, (given, inputs, *parts) in table.items()
+        if not names or name in names
+    ]
+
+
+TORCH = {"iOS18": _rows("iOS18"), **{one: _rows(one, _OLD) for one in ("iOS15", "iOS16", "iOS17")}}
