@@ -131,9 +131,7 @@ def _stems(job: Job) -> dict[str, JSON]:
 def _convert(job: Job) -> StageSpec:
     source, generates = job.source, task_spec(job.source.task).generates
     own: dict[str, JSON] = (
-        {"cache": cache_length(job), "chunk_bytes": chunk_bytes(job)}
-        if generates
-        else {"programs": _stems(job), "chunk_bytes": chunk_bytes(job)}
+        {"cache": cache_length(job)} if generates else {"programs": _stems(job)}
     )
     return StageSpec(
         name="convert",
@@ -144,6 +142,7 @@ def _convert(job: Job) -> StageSpec:
             "task": source.task,
             "files": list(source.files),
             "ios": ios_of(job),
+            "chunk_bytes": chunk_bytes(job) if job.recipe.precision in _AS_IT_IS else None,
             "wide": job.recipe.precision == "fp32",
             "says": {
                 "source": source.id,
@@ -177,6 +176,7 @@ def _compress(job: Job, convert: StageResult, stages: Stages) -> StageSpec:
             "precision": job.recipe.precision,
             "texts": list(pairs or job.calibration),
             "ios": ios_of(job),
+            "chunk_bytes": chunk_bytes(job),
         },
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 4 + (2 << 30),

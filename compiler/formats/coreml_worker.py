@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeward.compiler.given_stage import INPUT, kept_files
 from edgeward.compiler.mobile.front import Front, open_front
 from edgeward.compiler.preprocessors import complete_settings
 from edgeward.compiler.reference_model import load_model, load_tokenizer
@@ -13,12 +15,18 @@ from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import TaskSpec, task_spec
 
 from .coreml_advice import advice_of
+from .coreml_activations import round_inputs
+from .coreml_choice import CALIBRATED, Choice, choice_for
 from .coreml_chunks import split
+from .coreml_compress import changed
+from .coreml_moments import Flow, Sample, flows_of, key_of, samples_of
 from .coreml_options import STATES_FROM_IOS
+from .coreml_weights import Weight, rewrite, weights_of
 from .coreml_program import converted, describe, labels_of, merge, save, size_of
 from .onnx_assets import copy_assets
 
 MAIN = "main"
+_MOST_FILES = 64
 
 
 def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,6 +60,75 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
         "packages": {name: path.name for name, path in places.items()},
         **finished(context.out, chunks),
     }
+
+
+def compress(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Round the weights of every package, and what flows into products where that is asked for."""
+    folder, spec = context.inputs["source"], task_spec(params["task"])
+    precision, ios = params["precision"], params["ios"]
+    flows: dict[str, Flow] = {}
+    samples: list[Sample] = []
+    model = None
+    if precision in CALIBRATED:
+        context.progress(0.05, "calibrating")
+        model = load_model(folder, spec.auto_class)
+        samples = samples_of(spec, folder, model, params["texts"], _files(context))
+        flows = flows_of(model, samples)
+    layers: Sequence[Mapping[str, Any]] = ()
+    counts = {"weights": 0, "inputs": 0}
+    for package in sorted(context.inputs["model"].glob("*.mlpackage")):
+
+        def change(program: Any) -> Choice:
+            if precision == "w8a8":
+                counts["inputs"] += round_inputs(program, flows)
+            weights = list(weights_of(program))
+            choice = choice_for(precision, ios, weights, flows, model, samples)
+            said = _Said(context, len(weights), choice)
+            counts["weights"] += rewrite(program, said, ios)
+            return choice
+
+        done = changed(package, context.out / package.name, change, ios)
+        layers = done.layers or layers
+    chunks = split(context.out / "model.mlpackage", params["chunk_bytes"])
+    told = finished(context.out, chunks)
+    calibrated = {"calibration_sha256": _digest(samples)} if samples else {}
+    inputs = f", {counts['inputs']} inputs" if counts["inputs"] else ""
+    return {
+        **told,
+        **counts,
+        **calibrated,
+        "layers": list(layers),
+        "summary": f"{counts['weights']} weights{inputs}, {told['summary']}",
+    }
+
+
+class _Said:
+    """Rounds a weight and says how far it is; equal weights are rounded once."""
+
+    def __init__(self, context: StageContext, count: int, choice: Choice) -> None:
+        self._context, self._count, self._choice = context, count, choice
+        self._done: dict[str, Any] = {}
+        self._seen = 0
+
+    def __call__(self, weight: Weight) -> Any:
+        self._seen += 1
+        self._context.progress(0.1 + 0.85 * self._seen / self._count, weight.name[:60])
+        key = f"{weight.kind} {key_of(weight.matrix)}"
+        if key not in self._done:
+            self._done[key] = self._choice.round(weight)
+        return self._done[key]
+
+
+def _files(context: StageContext) -> Sequence[Any]:
+    return kept_files(context.inputs.get(INPUT), _MOST_FILES)
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    running = hashlib.sha256()
+    for sample in samples:
+        for name in sorted(sample):
+            running.update(name.encode() + sample[name].numpy().tobytes())
+    return running.hexdigest()
 
 
 def copy_files(context: StageContext, spec: TaskSpec, params: Mapping[str, Any]) -> None:
