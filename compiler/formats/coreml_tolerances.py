@@ -1,0 +1,57 @@
+"""How close a Core ML package stays to the original, by the evaluator.
+
+Set from MiniLM, a small model that rounding hurts more than larger ones, and SmolLM2-135M
+(`benchmarks/mobile/coreml.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgeward.compiler.tolerance import (
+    EXACT_GENERATION,
+    EXACT_VECTORS,
+    Bound,
+    Tolerances,
+    distributions,
+    weights,
+)
+
+_GRAPH = Bound("graph_cosine_min", 0.9999, optional=True)
+# Mean and least cosine, share of classes kept.
+_VECTORS: Mapping[str, tuple[float, float, float]] = {
+    "fp16": (0.9999, 0.999, 0.98),
+    "int8-weights": (0.998, 0.99, 0.96),
+    "w8a8": (0.98, 0.94, 0.9),
+    "palette6": (0.97, 0.93, 0.85),
+    "palette4": (0.95, 0.88, 0.8),
+    "int4-weights": (0.97, 0.9, 0.85),
+    "int4-channels": (0.93, 0.8, 0.75),
+    "mixed": (0.98, 0.94, 0.9),
+}
+# Mean divergence in nats, share of positions with the same likeliest token, perplexity's ratio.
+_WRITES: Mapping[str, tuple[float, float, float]] = {
+    "fp16": (1e-3, 0.98, 1.005),
+    "int8-weights": (0.02, 0.95, 1.03),
+    "w8a8": (0.12, 0.8, 1.15),
+    "palette6": (0.3, 0.7, 1.4),
+    "palette4": (0.5, 0.6, 1.6),
+    "int4-weights": (0.4, 0.65, 1.5),
+    "int4-channels": (1.0, 0.5, 2.2),
+    "mixed": (0.12, 0.8, 1.15),
+}
+
+
+def _with_graph(told: Tolerances) -> Tolerances:
+    return Tolerances(told.golden, (*told.compile_only, _GRAPH))
+
+
+TOLERANCES: dict[tuple[str, str], Tolerances] = {
+    **{("fp32", kind): _with_graph(EXACT_VECTORS) for kind in ("vectors", "classes", "tensors")},
+    ("fp32", "distributions"): EXACT_GENERATION,
+}
+for _precision, (_mean, _least, _top1) in _VECTORS.items():
+    for _kind in ("vectors", "tensors"):
+        TOLERANCES[_precision, _kind] = _with_graph(weights(_mean, _least))
+    TOLERANCES[_precision, "classes"] = _with_graph(weights(_mean, _least, top1=_top1))
+    TOLERANCES[_precision, "distributions"] = distributions(*_WRITES[_precision])
