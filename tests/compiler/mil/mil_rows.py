@@ -1,0 +1,28 @@
+"""Rows of tests of operators: what is converted, what it is held against, of what it is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One program.
+
+    `name` is an operator of MIL, with a variant behind a stroke; the program has to hold it.
+    `given` is an expression of the inputs x, y, z: of torch, or of coremltools' builder `mb`, then
+    `wanted` is the same in torch. `inputs` are their kinds and shapes: `f` normal, `p` positive,
+    `u` within ±0.9, `i9` whole numbers below 9, `b` bools. `parts` are modules (`self.a`) by expression.
+    """
+
+    name: str
+    given: str
+    inputs: str
+    wanted: str = ""
+    parts: str = ""
+    opset: str = "iOS18"
+
+    @property
+    def operator(self) -> str:
+        """The operator that the program has to hold."""
+        return self.name.partition("/")[0]
