@@ -12,6 +12,8 @@ import numpy as np
 from edgeward.compiler.mil.package import quiet
 from edgeward.errors import UnsupportedError
 
+from .coreml_operators import register_operators
+
 _LONGEST = 500
 # What coremltools leaves beside the package's own files, for executorch alone.
 _STRAYS = ("executorch_debug_handle_mapping.json",)
@@ -36,6 +38,7 @@ def converted(
     with quiet():
         import coremltools as ct
 
+        register_operators()
         exported = torch.export.export(module, tuple(inputs.values()), strict=False)
         program = exported.run_decompositions({})
         floats = np.float32 if wide else np.float16
@@ -49,6 +52,7 @@ def converted(
                 ],
                 outputs=[ct.TensorType(name=name) for name in outputs],
                 states=list(states) or None,
+                pass_pipeline=_passes(stateful=bool(states)),
                 minimum_deployment_target=target(ios),
                 compute_precision=ct.precision.FLOAT32 if wide else ct.precision.FLOAT16,
                 compute_units=ct.ComputeUnit.CPU_AND_NE,
@@ -65,6 +69,16 @@ def target(ios: int) -> Any:
     import coremltools as ct
 
     return getattr(ct.target, f"iOS{ios}")
+
+
+def _passes(*, stateful: bool) -> Any:
+    """coremltools' own, but for one that fails where two states are written one after the other."""
+    import coremltools as ct
+
+    passes = ct.PassPipeline()
+    if stateful:
+        passes.remove_passes({"common::canonicalize_inplace_pattern"})
+    return passes
 
 
 def describe(model: Any, says: Described, task: str, labels: Sequence[str] = ()) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 _STEPS = 20
-_DAMPING = 0.01
+_DAMPING = 0.05
 _BLOCK = 128
 _FIRST_GUESS = 4096
 

@@ -62,6 +62,23 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def convert_decoder(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a text generator as one stateful `model.mlpackage`, and `assets/`."""
+    from .coreml_decoder import write_decoder
+
+    copy_files(context, task_spec(params["task"]), params)
+    front = write_decoder(context, params)
+    words = int(front.module(*front.inputs.values()).shape[-1])
+    ports = {"input_ids": [1, "tokens"], "position": [1]}
+    return {
+        "inputs": [{"name": name, "dtype": "int32", "shape": ports[name]} for name in front.inputs],
+        "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, "tokens", words]}],
+        "padding": {},
+        "context": front.context,
+        **finished(context.out, split(context.out / "model.mlpackage", params["chunk_bytes"])),
+    }
+
+
 def compress(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Round the weights of every package, and what flows into products where that is asked for."""
     folder, spec = context.inputs["source"], task_spec(params["task"])
