@@ -94,8 +94,8 @@ def main(arguments: list[str] | None = None, engine: Any = None) -> int:
         "passed": figures["device_cosine_min"] >= LEAST_COSINE,
     }
     where = write_back(asked.bundle, manifest, found)
-    print(json.dumps(found, indent=1))
-    print(f"written to {where}", file=sys.stderr)
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    sys.stderr.write(f"written to {where}\n")
     return 0 if found["passed"] else 3
 
 
@@ -162,7 +162,7 @@ def state_of(model: Any) -> Any:
 def run(models: list[Any], states: list[Any], given: dict[str, Any]) -> dict[str, Any]:
     """Run chunk after chunk; each takes what those before it gave."""
     known = dict(given)
-    for model, state in zip(models, states):
+    for model, state in zip(models, states, strict=True):
         described = model.get_spec().description
         functions = {one.name: one for one in described.functions}
         ports = functions.get(getattr(model, "function_name", None) or "", described).input
@@ -226,8 +226,8 @@ def replace(place: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, place)
+        Path(name).chmod(0o644)
+        Path(name).replace(place)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
