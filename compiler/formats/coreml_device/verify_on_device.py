@@ -199,19 +199,19 @@ def completed(manifest: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]
     """Return the manifest with the device's figures; what failed stays pending."""
     proof = dict(manifest["proof"])
     placed = {f"placed_{name}": float(count) for name, count in found["placement"].items()}
-    proof["informative"] = {**proof["informative"], **found["figures"], **placed}
+    proof["informative"] = {**(proof.get("informative") or {}), **found["figures"], **placed}
     check = {
         "metric": "device_cosine_min",
         "value": found["figures"]["device_cosine_min"],
         "bound": LEAST_COSINE,
         "direction": "at-least",
     }
-    others = [one for one in proof["checks"] if one["metric"] != check["metric"]]
+    others = [one for one in proof.get("checks") or [] if one["metric"] != check["metric"]]
     proof["checks"] = [*others, check]
     if found["passed"]:
         proof["verified"], proof["engine"] = "engine", found["engine"]
         proof["pending_on_target"] = [
-            one for one in proof["pending_on_target"] if "verify_on_device.py" not in one
+            one for one in proof.get("pending_on_target") or [] if "verify_on_device.py" not in one
         ]
     else:
         proof["degraded"] = True
