@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeward.compiler.mil.program import Port
 from edgeward.compiler.mil_engine import IDS, LOGITS, POSITION, MilSession, open_mode
-from edgeward.compiler.mobile.front import open_front
 from edgeward.compiler.modalities.base import open_modality
 from edgeward.compiler.reference_model import load_model
 from edgeward.compiler.stage_context import StageContext
@@ -95,7 +95,7 @@ def _tensors(check: _Check, told: Listed) -> dict[str, float]:
         known = {name: value for name, value in inputs.items() if name in session.inputs}
         found.append(session.run({**known, **lacking}))
     check.context.progress(0.7, "what a device is held to")
-    _write_tensors(check, told.buckets[0].sizes)
+    _write_tensors(check)
     return _agreement(wanted, found)
 
 
@@ -123,27 +123,27 @@ def _agreement(wanted: list[Arrays], found: list[Arrays]) -> dict[str, float]:
     return {"graph_cosine_min": least, "graph_relative_difference": largest}
 
 
-def _write_tensors(check: _Check, sizes: Mapping[str, int]) -> None:
+def _write_tensors(check: _Check) -> None:
     session = check.opened()
-    front = open_front(check.spec.name, check.folder, check.model, sizes)
-    function = "main" if len(session.programs[0].functions) > 1 else ""
+    program = session.programs[0]
+    function = program.default if len(program.functions) > 1 else ""
+    ports = program.inputs_of(function or program.default)
     noise = np.random.default_rng(0)
     held: Arrays = {}
     for number in range(_CASES):
-        given = {
-            name: _example(name, tensor.numpy(), noise) for name, tensor in front.inputs.items()
-        }
+        given = {name: _example(port, noise) for name, port in ports.items()}
         _hold(held, (number, 0, function), given, session.run(given))
     _save(check, held)
 
 
-def _example(name: str, like: NDArray[Any], noise: np.random.Generator) -> NDArray[Any]:
-    """Random values of the traced example's kind; masks and kinds stay as they were traced."""
-    if name == IDS:
-        return noise.integers(5, 200, like.shape).astype(like.dtype)
-    if like.dtype.kind != "f":
-        return like
-    return noise.standard_normal(like.shape).astype(np.float32)
+def _example(port: Port, noise: np.random.Generator) -> NDArray[Any]:
+    """Random tokens or values, of a text that fills its length."""
+    shape = tuple(int(size) for size in port.shape)
+    if port.dtype.startswith("fp"):
+        return noise.standard_normal(shape).astype(np.float32)
+    if port.name == IDS:
+        return noise.integers(5, 200, shape, dtype=np.int32)
+    return np.full(shape, int(port.name.endswith("mask")), np.int32)
 
 
 def _hold(held: Arrays, place: tuple[int, int, str], given: Arrays, found: Arrays) -> None:

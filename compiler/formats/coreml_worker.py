@@ -12,7 +12,7 @@ from typing import Any
 from edgeward.compiler.given_stage import INPUT, kept_files
 from edgeward.compiler.mobile.front import Front, open_front
 from edgeward.compiler.preprocessors import complete_settings
-from edgeward.compiler.reference_model import load_model, load_tokenizer
+from edgeward.compiler.reference_model import load_another, load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import TaskSpec, task_spec
 
@@ -38,7 +38,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """
     folder, spec = context.inputs["source"], task_spec(params["task"])
     context.progress(0.05, "loading the model")
-    model = load_model(folder, spec.auto_class)
+    model = load_another(folder, spec.auto_class)
     copy_files(context, spec, params)
     programs: Mapping[str, Mapping[str, int]] = params["programs"]
     places: dict[str, Path] = {}
