@@ -84,8 +84,10 @@ class MilSession:
         """Run once; UsageError where the inputs are not those of any function."""
         wrong = sorted(set(self.inputs).symmetric_difference(inputs))
         if wrong:
-            raise UsageError("The inputs do not fit the model", why=f"{wrong[0]} is one too many "
-                             f"or lacking; it takes {', '.join(self.inputs)}")
+            raise UsageError(
+                "The inputs do not fit the model",
+                why=f"{wrong[0]} is one too many or lacking; it takes {', '.join(self.inputs)}",
+            )
         return dict(zip(self.outputs, self.run_prepared(inputs, self.outputs), strict=True))
 
     def run_prepared(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
@@ -93,9 +95,7 @@ class MilSession:
         found = self.computed(inputs, [program.state() for program in self.programs])
         return [found[name] for name in outputs]
 
-    def computed(
-        self, inputs: Mapping[str, Tensor], states: Sequence[State]
-    ) -> dict[str, Tensor]:
+    def computed(self, inputs: Mapping[str, Tensor], states: Sequence[State]) -> dict[str, Tensor]:
         """Run every chunk; floats come as float32. The states are changed."""
         function = self._function(inputs)
         known = dict(inputs)

@@ -7,7 +7,6 @@ package is run by the evaluator (`compiler/mil/`), and `verify_on_device.py` com
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from .coreml_tolerances import TOLERANCES
 __all__ = ["ENGINE", "OPTIONS"]
 
 ENTRY = "Manifest.json"
+CASES, ADVICE = "on_device.npz", "neural_engine.json"
 _PACKAGE = "model.mlpackage"
 _ENGINE_MODULE = "edgeward.compiler.mil_engine"
 _WORKER = "edgeward.compiler.formats.coreml_worker"
@@ -82,20 +82,28 @@ def build(job: Job, stages: Stages) -> Artifact:
         done["compress"] = stages.run(_compress(job, done["convert"], stages))
     model = done[list(done)[-1]]
     chunks = int(str(model.data.get("chunks", 1)))
-    artifact = Artifact(
+    roles = [f"chunk{number}" for number in range(2, chunks + 1)]
+    fixed = _fixed(job, done["convert"]) if job.shapes else {}
+    done["graph"] = graph = stages.run(_graph(job, done["convert"], model, roles, fixed))
+    return Artifact(
         model=model.as_input(_PACKAGE),
         name=f"{_PACKAGE}/{ENTRY}",
         engine_toolchain=toolchain(),
         results=tuple(done.values()),
         stages=tuple(done),
-        parts={f"chunk{n}": f"model_chunk{n}.mlpackage/{ENTRY}" for n in range(2, chunks + 1)},
+        parts={role: f"{role}.mlpackage/{ENTRY}" for role in roles},
         options={"chunks": chunks, "size_bytes": int(str(model.data["size_bytes"]))},
-        files={name: Path(__file__).with_name("coreml_device") / name for name in _ON_DEVICE},
+        files={
+            **{name: Path(__file__).with_name("coreml_device") / name for name in _ON_DEVICE},
+            CASES: graph.path / CASES,
+            ADVICE: model.path / ADVICE,
+        },
+        metrics=graph.metrics,
         engine_module=_ENGINE_MODULE,
         pending=_PENDING,
         verified="reference-evaluator",
+        **fixed,
     )
-    return replace(artifact, **_fixed(job, done["convert"])) if job.shapes else artifact
 
 
 def engine_options(job: Job) -> dict[str, str | int | float | bool]:
@@ -106,8 +114,7 @@ def engine_options(job: Job) -> dict[str, str | int | float | bool]:
 
 def _fixed(job: Job, convert: StageResult) -> dict[str, Any]:
     told = convert.data
-    packages = told["packages"]
-    assert isinstance(packages, dict)
+    packages: Any = told["packages"]
     shapes = {
         "inputs": told["inputs"],
         "outputs": told["outputs"],
@@ -130,9 +137,7 @@ def _stems(job: Job) -> dict[str, JSON]:
 
 def _convert(job: Job) -> StageSpec:
     source, generates = job.source, task_spec(job.source.task).generates
-    own: dict[str, JSON] = (
-        {"cache": cache_length(job)} if generates else {"programs": _stems(job)}
-    )
+    own: dict[str, JSON] = {"cache": cache_length(job)} if generates else {"programs": _stems(job)}
     return StageSpec(
         name="convert",
         call=f"{_WORKER}:convert_decoder" if generates else f"{_WORKER}:convert",
@@ -183,6 +188,29 @@ def _compress(job: Job, convert: StageResult, stages: Stages) -> StageSpec:
     )
 
 
-def _listed(result: StageResult, name: str) -> list[JSON]:
-    found = result.data.get(name)
-    return found if isinstance(found, list) else []
+def _graph(
+    job: Job,
+    convert: StageResult,
+    model: StageResult,
+    roles: Sequence[str],
+    fixed: Mapping[str, Any],
+) -> StageSpec:
+    source = job.source
+    return StageSpec(
+        name="graph",
+        call="edgeward.compiler.formats.coreml_graph:check_graph",
+        version=1,
+        inputs={
+            "source": StageInput(source.folder, source.digest),
+            "float": convert.as_input(),
+            "model": model.as_input(),
+        },
+        params={
+            "task": source.task,
+            "texts": list(job.calibration),
+            "parts": list(roles),
+            "shapes": fixed.get("shapes", {}),
+        },
+        toolchain=toolchain(),
+        estimate_bytes=source.weight_bytes * 4 + (2 << 30),
+    )

@@ -54,6 +54,4 @@ def _pair(block: Any, op: Any, flow: Flow) -> Any:
         rounded = mb.quantize(
             input=op.x, scale=scale, output_dtype="int8", before_op=op, name=f"{op.name}_int8"
         )
-        return mb.dequantize(
-            input=rounded, scale=scale, before_op=op, name=f"{op.name}_input"
-        )
+        return mb.dequantize(input=rounded, scale=scale, before_op=op, name=f"{op.name}_input")

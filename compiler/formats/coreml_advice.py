@@ -19,8 +19,20 @@ _SOURCES = {
     "gather": "Apple, Deploying Transformers on the Apple Neural Engine: look-ups may stay on the "
     "CPU",
 }
-_ON_CPU = ("gather", "gather_along_axis", "gather_nd", "scatter", "scatter_along_axis",
-           "scatter_nd", "topk", "non_zero", "argsort", "cumsum", "while_loop", "cond")
+_ON_CPU = (
+    "gather",
+    "gather_along_axis",
+    "gather_nd",
+    "scatter",
+    "scatter_along_axis",
+    "scatter_nd",
+    "topk",
+    "non_zero",
+    "argsort",
+    "cumsum",
+    "while_loop",
+    "cond",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,11 @@ def choice_for(
     if precision == "mixed":
         raised, layers = _raised(weights, flows, model, samples)
         return Choice(
-            lambda weight: _eight(weight)
-            if key_of(weight.matrix) in raised
-            else _four_blocks(weight, _moments(flows, weight)),
+            lambda weight: (
+                _eight(weight)
+                if key_of(weight.matrix) in raised
+                else _four_blocks(weight, _moments(flows, weight))
+            ),
             layers,
         )
     rules: dict[str, Callable[[Weight], Rounded | None]] = {

@@ -24,8 +24,11 @@ def split(package: Path, most_bytes: int | None) -> int:
     while any(_size(chunk) > most_bytes for chunk in chunks):
         at = next(n for n, chunk in enumerate(chunks) if _size(chunk) > most_bytes)
         if len(chunks) > _MOST:
-            raise _too_large(package, most_bytes, f"after {len(chunks)} chunks there is one of "
-                             f"{_size(chunks[at]) / 1e6:.0f} MB")
+            raise _too_large(
+                package,
+                most_bytes,
+                f"after {len(chunks)} chunks there is one of {_size(chunks[at]) / 1e6:.0f} MB",
+            )
         chunks[at : at + 1] = _halves(chunks[at], most_bytes)
     for number, chunk in enumerate(chunks[1:], start=2):
         chunk.rename(package.with_name(f"chunk{number}.mlpackage"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeward.compiler.mobile.decoder import CachedFront, open_decoder_front
-from edgeward.compiler.reference_model import load_model
+from edgeward.compiler.reference_model import load_another
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
 
@@ -28,7 +28,7 @@ def write_decoder(context: StageContext, params: Mapping[str, Any]) -> CachedFro
     import coremltools as ct
 
     folder, spec = context.inputs["source"], task_spec(params["task"])
-    model = load_model(folder, spec.auto_class)
+    model = load_another(folder, spec.auto_class)
     length = min(params["cache"], _longest(model))
     kind = np.float32 if params["wide"] else np.float16
     packages: dict[str, Path] = {}

@@ -49,8 +49,10 @@ class Flow:
         values = np.concatenate(self.values)
         shares = np.linspace(0.3, 1.0, _SHARES)
         steps = [self.peak * share / 127 for share in shares if self.peak]
-        errors = [float(np.mean((np.clip(np.round(values / s), -127, 127) * s - values) ** 2))
-                  for s in steps]
+        errors = [
+            float(np.mean((np.clip(np.round(values / s), -127, 127) * s - values) ** 2))
+            for s in steps
+        ]
         return steps[int(np.argmin(errors))] if steps else 1.0
 
 
@@ -62,7 +64,6 @@ def key_of(matrix: NDArray[Any]) -> str:
 
 def matrix_of(module: Any) -> Any:
     """Return a product's weights as (outputs, inputs), None for what is none."""
-    import torch
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
@@ -72,7 +73,7 @@ def matrix_of(module: Any) -> Any:
         return module.weight.T
     if isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros":
         return module.weight.flatten(1)
-    return None if not torch.is_tensor(getattr(module, "weight", None)) else None
+    return None
 
 
 def samples_of(
@@ -137,7 +138,10 @@ def _rows(module: Any, given: Any) -> Any:
 
 
 def sensitivity(
-    flow: Flow, rounded: NDArray[np.float32], model: Any, samples: Sequence[Sample],
+    flow: Flow,
+    rounded: NDArray[np.float32],
+    model: Any,
+    samples: Sequence[Sample],
     exact: Sequence[Any],
 ) -> float:
     """Return the outputs' relative squared error where this one weight is rounded."""

@@ -10,9 +10,9 @@ from typing import Any
 def register_operators() -> None:
     """Teach coremltools the operators that it lacks; the second call does nothing."""
     from coremltools.converters.mil import Builder as mb  # noqa: N813
-    from coremltools.converters.mil.frontend.torch.torch_op_registry import (
-        _TORCH_OPS_REGISTRY as known,
-    )
+    from coremltools.converters.mil.frontend.torch import torch_op_registry
+
+    known = torch_op_registry._TORCH_OPS_REGISTRY
 
     def alias(context: Any, node: Any) -> None:
         """Give a tensor another name."""

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgeward.compiler.given_stage import INPUT, kept_files
 from edgeward.compiler.mobile.front import Front, open_front
 from edgeward.compiler.preprocessors import complete_settings
-from edgeward.compiler.reference_model import load_model, load_tokenizer
+from edgeward.compiler.reference_model import load_another, load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import TaskSpec, task_spec
 
-from .coreml_advice import advice_of
 from .coreml_activations import round_inputs
+from .coreml_advice import advice_of
 from .coreml_choice import CALIBRATED, Choice, choice_for
 from .coreml_chunks import split
 from .coreml_compress import changed
 from .coreml_moments import Flow, Sample, flows_of, key_of, samples_of
 from .coreml_options import STATES_FROM_IOS
-from .coreml_weights import Weight, rewrite, weights_of
 from .coreml_program import converted, describe, labels_of, merge, save, size_of
+from .coreml_weights import Weight, rewrite, weights_of
 from .onnx_assets import copy_assets
 
 MAIN = "main"
@@ -36,7 +38,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """
     folder, spec = context.inputs["source"], task_spec(params["task"])
     context.progress(0.05, "loading the model")
-    model = load_model(folder, spec.auto_class)
+    model = load_another(folder, spec.auto_class)
     copy_files(context, spec, params)
     programs: Mapping[str, Mapping[str, int]] = params["programs"]
     places: dict[str, Path] = {}
@@ -159,12 +161,14 @@ def copy_files(context: StageContext, spec: TaskSpec, params: Mapping[str, Any])
 
 def finished(out: Path, chunks: int) -> dict[str, Any]:
     """Return what a stage says of the packages that it left."""
-    advice = [one.words for package in sorted(out.glob("*.mlpackage")) for one in advice_of(package)]
+    advice = [one for package in sorted(out.glob("*.mlpackage")) for one in advice_of(package)]
+    said = [asdict(one) for one in advice]
+    (out / "neural_engine.json").write_text(json.dumps(said, indent=1) + "\n", "utf-8")
     size = size_of(out)
     apart = f" in {chunks} chunks" if chunks > 1 else ""
     return {
         "chunks": chunks,
-        "advice": list(dict.fromkeys(advice)),
+        "advice": list(dict.fromkeys(one.words for one in advice)),
         "size_bytes": size,
         "summary": f"{size / 2**20:.1f} MiB{apart}",
     }

@@ -94,8 +94,8 @@ def main(arguments: list[str] | None = None, engine: Any = None) -> int:
         "passed": figures["device_cosine_min"] >= LEAST_COSINE,
     }
     where = write_back(asked.bundle, manifest, found)
-    print(json.dumps(found, indent=1))
-    print(f"written to {where}", file=sys.stderr)
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    sys.stderr.write(f"written to {where}\n")
     return 0 if found["passed"] else 3
 
 
@@ -162,7 +162,7 @@ def state_of(model: Any) -> Any:
 def run(models: list[Any], states: list[Any], given: dict[str, Any]) -> dict[str, Any]:
     """Run chunk after chunk; each takes what those before it gave."""
     known = dict(given)
-    for model, state in zip(models, states):
+    for model, state in zip(models, states, strict=True):
         described = model.get_spec().description
         functions = {one.name: one for one in described.functions}
         ports = functions.get(getattr(model, "function_name", None) or "", described).input
@@ -199,19 +199,19 @@ def completed(manifest: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]
     """Return the manifest with the device's figures; what failed stays pending."""
     proof = dict(manifest["proof"])
     placed = {f"placed_{name}": float(count) for name, count in found["placement"].items()}
-    proof["informative"] = {**proof["informative"], **found["figures"], **placed}
+    proof["informative"] = {**(proof.get("informative") or {}), **found["figures"], **placed}
     check = {
         "metric": "device_cosine_min",
         "value": found["figures"]["device_cosine_min"],
         "bound": LEAST_COSINE,
         "direction": "at-least",
     }
-    others = [one for one in proof["checks"] if one["metric"] != check["metric"]]
+    others = [one for one in proof.get("checks") or [] if one["metric"] != check["metric"]]
     proof["checks"] = [*others, check]
     if found["passed"]:
         proof["verified"], proof["engine"] = "engine", found["engine"]
         proof["pending_on_target"] = [
-            one for one in proof["pending_on_target"] if "verify_on_device.py" not in one
+            one for one in proof.get("pending_on_target") or [] if "verify_on_device.py" not in one
         ]
     else:
         proof["degraded"] = True
@@ -226,8 +226,8 @@ def replace(place: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, place)
+        Path(name).chmod(0o644)
+        Path(name).replace(place)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
