@@ -53,7 +53,7 @@ def gather_nd(args: Args) -> Any:
     ]
     sizes = x.shape[shared : shared + places.shape[-1]]
     columns = [_positive(one, size) for one, size in zip(places.unbind(-1), sizes, strict=True)]
-    return x[(*rows, *columns)]
+    return x[tuple(rows + columns)]
 
 
 def scatter(args: Args) -> Any:
