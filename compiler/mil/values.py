@@ -15,6 +15,8 @@ _HELD = {
     "fp32": torch.float32,
     "fp64": torch.float64,
     "bool": torch.bool,
+    # A classifier's probabilities, in the order of its classes.
+    "dict": torch.float32,
     "int4": torch.int8,
     "int8": torch.int8,
     "int16": torch.int16,
@@ -27,7 +29,13 @@ _HELD = {
     "uint6": torch.uint8,
     "uint8": torch.uint8,
 }
-_NUMPY = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64, "bool": np.bool_}
+_NUMPY = {
+    "fp16": np.float16,
+    "fp32": np.float32,
+    "fp64": np.float64,
+    "bool": np.bool_,
+    "dict": np.float32,
+}
 
 # A tensor, a string, a list of either, or the cell of a state.
 Value: TypeAlias = Any

@@ -112,8 +112,6 @@ def _input(words: list[str], generator: torch.Generator) -> torch.Tensor:
         found = found.abs() + 0.5
     if kind == "u":
         found = torch.rand(shape, generator=generator) * 1.8 - 0.9
-    if kind == "b":
-        return (found > 0).int()
     return found.half().float()
 
 
@@ -180,7 +178,7 @@ def checked(row: Row, folder: Path) -> dict[str, Any]:
 
 
 def distance(program: Program, given: dict[str, Any], wanted: Any, *, rounded: bool) -> float:
-    """Return the largest difference, relative to the largest value above 1; infinite for a shape."""
+    """Return the largest difference, relative to the largest above 1; infinite for a shape."""
     found = list(program.run(given, rounded=rounded).values())
     expected = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted]
     if len(found) != len(expected):
@@ -201,7 +199,7 @@ def run_rows(rows: list[Row], folder: Path) -> dict[str, Any]:
     for row in rows:
         try:
             found[row.name] = checked(row, folder)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001, PERF203
             found[row.name] = {"error": traceback.format_exc()[-1500:]}
     return found
 

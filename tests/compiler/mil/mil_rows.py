@@ -1,4 +1,4 @@
-"""Rows of tests of operators: what is converted, what it is held against, of what it is computed."""
+"""Rows of tests of operators: what is converted, and what it is held against."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Row:
     `name` is an operator of MIL, with a variant behind a stroke; the program has to hold it.
     `given` is an expression of the inputs x, y, z: of torch, or of coremltools' builder `mb`, then
     `wanted` is the same in torch. `inputs` are their kinds and shapes: `f` normal, `p` positive,
-    `u` within ±0.9, `i9` whole numbers below 9, `b` bools. `parts` are modules (`self.a`) by expression.
+    `u` within ±0.9, `i9` whole numbers below 9, `i9+1` those and one more, `d9` different ones.
+    `parts` is an expression of a module, `self.a`.
     """
 
     name: str

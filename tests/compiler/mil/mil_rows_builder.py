@@ -186,8 +186,8 @@ _SHAPES = {
     ),
     "slice_by_index/squeezed": (
         (
-            "mb.slice_by_index(x=x, begin=[-1, 1, 0], end=[0, -1, 0], squeeze_mask=[True, False, False],"
-            " end_mask=[False, False, True])"
+            "mb.slice_by_index(x=x, begin=[-1, 1, 0], end=[0, -1, 0],"
+            " squeeze_mask=[True, False, False], end_mask=[False, False, True])"
         ),
         "x[-1, 1:-1]",
         "f 3 5 4",
@@ -368,8 +368,8 @@ _PICTURES = {
     ),
     "crop_resize": (
         (
-            "mb.crop_resize(x=x, boxes=np.float32([[0, 1, 2, 3]]), box_indices=[0], target_height=3,"
-            " target_width=5, sampling_mode='STRICT_ALIGN_CORNERS')"
+            "mb.crop_resize(x=x, boxes=np.float32([[0, 1, 2, 3]]), box_indices=[0],"
+            " target_height=3, target_width=5, sampling_mode='STRICT_ALIGN_CORNERS')"
         ),
         "sampled(x, [0, 1, 2], [1, 1.5, 2, 2.5, 3])",
         "f 1 2 4 5",
