@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeward.compiler.architectures import DECODERS, GRAPHS, Coverage
+from edgeward.compiler.architectures import DECODERS, Coverage
 from edgeward.compiler.given_stage import INPUT, given_stage
+from edgeward.compiler.mobile.coverage import coverage_of
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.shapes import stem_of
 from edgeward.compiler.stages import JSON, StageInput, StageResult, StageSpec
@@ -46,10 +47,7 @@ def precisions() -> Sequence[str]:
 
 def coverage() -> Coverage:
     """Which models it takes; the front end says of a few why they have no form for it."""
-    tasks = {
-        task: types for task, types in GRAPHS.model_types.items() if not task_spec(task).generates
-    }
-    return Coverage({**tasks, "text-generation": DECODERS})
+    return Coverage({**coverage_of("coreml").model_types, "text-generation": DECODERS})
 
 
 def tolerances() -> Mapping[tuple[str, str], Tolerances]:

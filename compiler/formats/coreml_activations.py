@@ -13,24 +13,21 @@ from .coreml_moments import Flow, key_of
 def round_inputs(program: Any, flows: Mapping[str, Flow]) -> int:
     """Put quantize and dequantize before each product that was calibrated; how many were.
 
-    Runs before weights are rounded, while they are known by their numbers. Products of the same
-    input share one pair.
+    Runs before weights are rounded, while they are known by their numbers. Each product has a pair
+    of its own: what else reads its input, a sum beside it, goes on reading it as it is.
     """
     count = 0
     for function in program.functions.values():
-        made: dict[str, Any] = {}
         for op in list(function.operations):
             flow = _flow_of(op, flows)
             if flow is None:
                 continue
-            name = op.x.name
-            if name not in made:
-                made[name] = _pair(function, op, flow)
+            given, rounded = op.x, _pair(function, op, flow)
             function.replace_uses_of_var_after_op(
-                anchor_op=made[name].op,
+                anchor_op=rounded.op,
                 end_op=op,
-                old_var=op.x,
-                new_var=made[name],
+                old_var=given,
+                new_var=rounded,
                 no_check_var_types=True,
             )
             count += 1

@@ -15,12 +15,14 @@ def split(package: Path, most_bytes: int | None) -> int:
     """Write `chunk2.mlpackage`, … beside a package that is too large; how many there are then.
 
     The package becomes the first; each hands what it has to the next by the values' names.
-    Raises UnsupportedError for a program with states or several functions, and where its weights
-    cannot be parted so far.
+    Raises UnsupportedError for a program with states or several functions, where there are several
+    packages, and where the weights cannot be parted so far.
     """
-    chunks = [package]
-    if most_bytes is None or _size(package) <= most_bytes:
+    chunks, beside = [package], sorted(package.parent.glob("*.mlpackage"))
+    if most_bytes is None or all(_size(one) <= most_bytes for one in beside):
         return 1
+    if len(beside) > 1:
+        raise _too_large(package, most_bytes, "packages of several sizes are not split")
     while any(_size(chunk) > most_bytes for chunk in chunks):
         at = next(n for n, chunk in enumerate(chunks) if _size(chunk) > most_bytes)
         if len(chunks) > _MOST:

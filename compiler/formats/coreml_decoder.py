@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeward.compiler.mobile.decoder import CachedFront, open_decoder_front
+from edgeward.compiler.mobile.decoder_proof import prove_decoder
 from edgeward.compiler.reference_model import load_another
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
@@ -61,6 +62,8 @@ def write_decoder(context: StageContext, params: Mapping[str, Any]) -> CachedFro
         packages[name].parent.mkdir(parents=True, exist_ok=True)
         save(made, packages[name])
         fronts.append(front)
+    context.progress(0.9, "held against the original")
+    prove_decoder(fronts[-1], folder, *fronts[:-1])
     context.progress(0.95, "one package of both")
     merge(packages, context.out / "model.mlpackage")
     return fronts[0]

@@ -86,8 +86,8 @@ def to_table(weight: Floats, bits: int, group: int | None, moments: Any = None) 
     importance = np.ones(columns, np.float32)
     if moments is not None:
         importance = np.asarray(moments.diagonal().clamp(min=1e-8).numpy(), np.float32)
-    values = _tables(weight.reshape(rows // shared, -1), np.tile(importance, shared), 2**bits)
-    values = values.astype(np.float16)
+    centres = _tables(weight.reshape(rows // shared, -1), np.tile(importance, shared), 2**bits)
+    values = centres.astype(np.float16)
     own = _tensor(np.repeat(values.astype(np.float32), shared, axis=0))
 
     def nearest(column: Any, at: int) -> tuple[Any, Any]:

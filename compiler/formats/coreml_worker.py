@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeward.compiler.given_stage import INPUT, kept_files
 from edgeward.compiler.mobile.front import Front, open_front
+from edgeward.compiler.mobile.proved import prove_front
 from edgeward.compiler.preprocessors import complete_settings
 from edgeward.compiler.reference_model import load_another, load_model, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
@@ -46,6 +47,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     for number, (name, sizes) in enumerate(programs.items()):
         context.progress(0.1 + 0.8 * number / len(programs), f"converting {name}")
         front = fronts[name] = open_front(spec.name, folder, model, sizes)
+        prove_front(front, spec.name, folder, sizes)
         made = converted(
             front.module, front.inputs, front.outputs, ios=params["ios"], wide=params["wide"]
         )

@@ -90,11 +90,11 @@ def _is_constant(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
 def _value(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
     args = fx.map_arg(node.args, known.__getitem__)
     kwargs = fx.map_arg(node.kwargs, known.__getitem__)
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    return node.target(*args, **kwargs)
 
 
 def _attribute(module: nn.Module, path: str) -> torch.Tensor:
     found: Any = module
     for name in path.split("."):
         found = getattr(found, name)
-    return found  # type: ignore[no-any-return]
+    return found

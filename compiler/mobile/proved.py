@@ -16,7 +16,7 @@ from edgeward.compiler.tasks import task_spec
 from edgeward.compiler.texts import proof_texts
 from edgeward.errors import StageError
 from edgeward.runtimes.engines.base import Tensor
-from edgeward.runtimes.proof.compare import relative_difference
+from edgeward.runtimes.proof.compare import Floats, relative_difference
 
 from .front import Front
 
@@ -46,7 +46,7 @@ class _Shape:
         size, wanted = tensors[name].shape[at], self.front.inputs[name].shape[at]
         axis = self.front.axes.get(name, {}).get(at)
         grows = axis in _ROWS or (axis == "sequence" and _MASK in tensors)
-        return size <= wanted if grows else size == wanted
+        return bool(size <= wanted if grows else size == wanted)
 
     def filled(self, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """Return every input at its full size, in the front end's order."""
@@ -116,7 +116,7 @@ def _cases(*given: list[Given]) -> Iterator[Given]:
         yield from cases
 
 
-def _compared(shape: _Shape, model: Any, case: Given) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _compared(shape: _Shape, model: Any, case: Given) -> Iterator[tuple[str, Floats, Floats]]:
     with torch.inference_mode():
         wanted = model(**case.tensors)
     with torch.no_grad():
@@ -128,4 +128,4 @@ def _compared(shape: _Shape, model: Any, case: Given) -> Iterator[tuple[str, Ten
         if by_token and _MASK in case.tensors and mine.shape == right.shape:
             shown = case.tensors[_MASK].numpy().astype(bool)
             right, mine = right[shown], mine[shown]
-        yield name, right, mine
+        yield name, np.asarray(right, np.float32), np.asarray(mine, np.float32)

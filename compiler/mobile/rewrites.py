@@ -60,7 +60,7 @@ _INSTEAD: dict[Any, Callable[..., torch.Tensor]] = {
 }
 
 
-class Rewritten(TorchFunctionMode):
+class Rewritten(TorchFunctionMode):  # type: ignore[misc]  # torch is typed in its room alone
     """Makes the calls of `_INSTEAD` in their safe way."""
 
     def __torch_function__(

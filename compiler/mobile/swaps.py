@@ -23,7 +23,7 @@ _EPSILONS = ("variance_epsilon", "eps", "epsilon")
 _CLOSE = 1e-4
 
 
-class SafeGroupNorm(nn.Module):
+class SafeGroupNorm(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """Group norm after a division by each group's largest value."""
 
     def __init__(self, original: nn.GroupNorm) -> None:
@@ -46,7 +46,7 @@ class SafeGroupNorm(nn.Module):
         return normed * self.weight.reshape(shape) + self.bias.reshape(shape)
 
 
-class SafeResponseNorm(nn.Module):
+class SafeResponseNorm(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """ConvNeXt V2's response norm, channels last, after a division by the largest value."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:

@@ -147,8 +147,8 @@ def cases_of(held: Any) -> list[list[tuple[str, dict[str, Any], dict[str, Any]]]
     for key in held.files:
         case, call, function, side, name = key.split("/", 4)
         calls = found.setdefault(int(case), {})
-        entry = calls.setdefault(int(call), (function, {}, {}))
-        entry[1 if side == "in" else 2][name] = held[key]
+        _, given, wanted = calls.setdefault(int(call), (function, {}, {}))
+        (given if side == "in" else wanted)[name] = held[key]
     return [[found[case][call] for call in sorted(found[case])] for case in sorted(found)]
 
 

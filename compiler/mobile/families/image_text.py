@@ -17,7 +17,7 @@ from ..graph import simplified
 from .text import padding_of
 
 
-class TwoTowers(nn.Module):
+class TwoTowers(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """The model behind an additive mask that looks back only, where its texts have a mask."""
 
     def __init__(self, model: Any, names: Sequence[str], outputs: Sequence[str], length: int):

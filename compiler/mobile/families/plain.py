@@ -16,7 +16,7 @@ from ..front import Front
 from ..graph import simplified
 
 
-class Plain(nn.Module):
+class Plain(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """The model with its inputs by position and its outputs as a tuple."""
 
     def __init__(self, model: Any, names: Sequence[str], outputs: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from ..graph import simplified
 Hide = Callable[[torch.Tensor], Any]
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """The model behind the mask that its body takes; a head has the plain one, as it expects."""
 
     def __init__(

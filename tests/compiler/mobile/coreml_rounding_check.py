@@ -1,4 +1,4 @@
-"""Rounding against plain arithmetic; run with the `coreml` toolchain's Python, prints its figures."""
+"""Rounding against plain arithmetic; run with the `coreml` toolchain's Python."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main() -> None:
         "zero_row": float(np.abs(to_grid(np.zeros((2, 32), np.float32), 4, 32).dense()).max()),
         "idle_inputs": lost(to_grid(weight, 4, 32, torch.zeros(96, 96)).dense()),
     }
-    print(json.dumps(figures))  # noqa: T201 - its result
+    print(json.dumps(figures))
 
 
 main()

@@ -1,4 +1,4 @@
-"""Tiny random models as Core ML packages: every precision, sizes, states and chunks, by the evaluator."""
+"""Tiny random models as Core ML packages: precisions, sizes, states, chunks, by the evaluator."""
 
 from __future__ import annotations
 
