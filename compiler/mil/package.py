@@ -82,7 +82,7 @@ def _read_spec(path: Path) -> tuple[Any, Path]:
     with quiet():
         try:
             from coremltools.proto import Model_pb2
-            from google.protobuf.message import DecodeError
+            from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         except ImportError as error:
             raise EngineError(
                 "Core ML packages are read with coremltools",

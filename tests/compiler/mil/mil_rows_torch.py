@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from mil_rows import Row
 
 _ELEMENTS = {
@@ -184,13 +182,28 @@ _OLD = (
 )
 
 
-def _rows(opset: str, names: Collection[str] = ()) -> list[Row]:
+# Each group is one child process.
+_TABLES = {
+    "elements": _ELEMENTS,
+    "activations": _ACTIVATIONS | _REDUCTIONS,
+    "shapes": _SHAPES | _CHOICES,
+    "layers": _LAYERS,
+}
+
+
+def _rows(opset: str, table: dict[str, tuple[str, ...]]) -> list[Row]:
     return [
         Row(name, given, inputs, parts="".join(parts), opset=opset)
-        for table in (_ELEMENTS, _ACTIVATIONS, _REDUCTIONS, _SHAPES, _CHOICES, _LAYERS)
         for name, (given, inputs, *parts) in table.items()
-        if not names or name in names
     ]
 
 
-TORCH = {"iOS18": _rows("iOS18"), **{one: _rows(one, _OLD) for one in ("iOS15", "iOS16", "iOS17")}}
+def _old(opset: str) -> list[Row]:
+    tables = [_rows(opset, table) for table in _TABLES.values()]
+    return [row for rows in tables for row in rows if row.name in _OLD]
+
+
+TORCH = {
+    **{name: _rows("iOS18", table) for name, table in _TABLES.items()},
+    **{opset: _old(opset) for opset in ("iOS15", "iOS16", "iOS17")},
+}

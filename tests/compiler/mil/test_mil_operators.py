@@ -16,7 +16,8 @@ from mil_rows_torch import TORCH
 
 from edgeward.compiler.mil.registry import OPERATORS
 
-pytestmark = pytest.mark.slow
+# A group is converted by the first of its tests.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 Found = Callable[..., dict[str, Any]]
 GROUPS: dict[str, list[Row]] = {**TORCH, **BUILT}
 # Both sides compute in float32; what is left is the order of sums.

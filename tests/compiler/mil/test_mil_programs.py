@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+# All programs are converted by the first of the tests.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 Found = Callable[..., dict[str, Any]]
 Program = Callable[[str], dict[str, Any]]
 
