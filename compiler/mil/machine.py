@@ -53,7 +53,7 @@ class Machine:
     def _step(self, step: Step, values: MutableMapping[int, Value]) -> None:
         given = {name: gathered(places, values) for name, places in step.inputs.items()}
         blocks = tuple(self._runner(block, values) for block in step.blocks)
-        args = Args(step.operator, step.opset, step.dtypes, given, blocks)
+        args = Args(step.operator, given, blocks)
         found = self._computed(step, args)
         into = self.constants if step.constant else values
         for at, name, dtype, value in zip(

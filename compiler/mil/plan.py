@@ -22,7 +22,6 @@ class Step:
 
     name: str
     operator: str
-    opset: str
     handler: Handler
     inputs: Mapping[str, int | tuple[int, ...]]
     outputs: tuple[int, ...]
@@ -112,7 +111,6 @@ def _step(op: Any, numbers: _Numbers) -> Step | None:
     return Step(
         name=op.name,
         operator=op.op_type,
-        opset=str(getattr(op, "opset_version", "")).rpartition(".")[2],
         handler=handler_of(op.op_type),
         inputs=inputs,
         outputs=outputs,

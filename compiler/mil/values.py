@@ -62,13 +62,10 @@ class Cell:
 class Args:
     """The inputs of one operator, each read as what the operator takes it for.
 
-    `dtypes` are those of its outputs, `opset` the version that defines it (iOS15, …); `blocks` run
-    the nested blocks of a control flow operator.
+    `blocks` run the nested blocks of a control flow operator.
     """
 
     operator: str
-    opset: str
-    dtypes: Sequence[str]
     values: Mapping[str, Value]
     blocks: Sequence[Callable[[Sequence[Value]], Sequence[Value]]] = ()
 

@@ -49,7 +49,8 @@ def non_maximum_suppression(args: Args) -> Any:
     Sources: docstrings of coremltools' iOS15 and iOS17 operators.
     """
     boxes, scores = args.tensor("boxes"), args.tensor("scores")
-    last = args.opset not in ("iOS13", "iOS14", "iOS15", "iOS16")
+    # From iOS17 on there is no threshold, and boxes are the last axis.
+    last = not args.has("score_threshold")
     if last:
         boxes, scores = boxes.transpose(-1, -2), scores.transpose(-1, -2)
     most = args.number("max_boxes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ Found = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def found_there(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Found:
+def found_there(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """Run a script of this folder, which writes JSON to the path that it is given last."""
     root = tmp_path_factory.getbasetemp()
-    folder = root if worker_id == "master" else root.parent
+    folder = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     known: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def found(*words: str) -> dict[str, Any]:

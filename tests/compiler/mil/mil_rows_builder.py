@@ -288,6 +288,15 @@ _CHOICES = {
         "chosen(x)",
         "f 2 4",
     ),
+    "non_maximum_suppression/old": (
+        (
+            "mb.non_maximum_suppression(boxes=np.float32(BOXES)[None], scores=mb.transpose("
+            "x=mb.expand_dims(x=x, axes=[0]), perm=[0, 2, 1]), iou_threshold=0.25,"
+            " score_threshold=-9.0, max_boxes=3)"
+        ),
+        "[*(one.mT for one in chosen(x)[:2]), chosen(x)[2], torch.tensor([2]).int()]",
+        "f 2 4",
+    ),
     "gather": ("mb.gather(x=x, indices=[-1, 0], axis=1)", "x[:, [-1, 0]]", "f 2 5 3"),
     "gather/batch": (
         "mb.gather(x=x, indices=y, axis=1, batch_dims=1)",
@@ -453,7 +462,7 @@ _ROUNDED = {
 
 def _rows(*tables: dict[str, tuple[str, str, str]]) -> list[Row]:
     return [
-        Row(name, given, inputs, wanted)
+        Row(name, given, inputs, wanted, opset="iOS16" if name.endswith("/old") else "iOS18")
         for table in tables
         for name, (given, wanted, inputs) in table.items()
     ]
