@@ -40,6 +40,7 @@ _TOOLS = (
     "llmcompressor",
     "compressed-tensors",
     "nvidia-modelopt",
+    "coremltools",
 )
 
 _MADE_OF = ("name", "source", "target", "recipe", "stages", "search")
@@ -174,9 +175,19 @@ def _add_model(writer: Any, artifact: Artifact) -> None:
         place: model.with_name(f"{role}{model.suffix}") for role, place in artifact.parts.items()
     }
     for place, graph in graphs.items():
+        if graph.is_dir():
+            _add_folder(writer, Path(place).parent, graph)
+            continue
         writer.add(place, graph)
         for path in sorted(graph.parent.glob(f"{graph.name}.*")):
             writer.add((Path(place).parent / path.name).as_posix(), path)
+
+
+def _add_folder(writer: Any, place: Path, folder: Path) -> None:
+    """A model that is a folder: the manifest names a file in it."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            writer.add((place / path.relative_to(folder)).as_posix(), path)
 
 
 def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:

@@ -55,6 +55,9 @@ FORMAT_OPTIONS = (
     FormatOption("merge-adapter", "", "Merge the adapter into the weights.", flag=True),
     FormatOption("split-size", "SIZE", "GGUF: several files of at most this size, as 2G."),
     FormatOption("group-size", "N", "Compressed: how many weights of a row share a scale."),
+    FormatOption("minimum-ios", "16|17|18", "Core ML: the oldest iOS that the package runs on."),
+    FormatOption("chunk-size", "SIZE", "Core ML: packages of at most this size, as 500MB."),
+    FormatOption("cache-length", "N", "Core ML: how many tokens a generator's cache holds."),
 )
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+from edgeward.errors import IntegrityError
+
 from .manifest import Check, Manifest
 from .read import Bundle
+
+NEURAL_ENGINE = "neural_engine.json"
+_MOST_BYTES = 1 << 20
 
 
 def summary(bundle: Bundle) -> list[dict[str, object]]:
@@ -28,7 +35,22 @@ def summary(bundle: Bundle) -> list[dict[str, object]]:
     }
     if proof.pending_on_target:
         fields["pending on target"] = "; ".join(proof.pending_on_target)
+    fields |= _neural_engine(bundle)
     return [{"field": name, "value": value} for name, value in fields.items()]
+
+
+def _neural_engine(bundle: Bundle) -> dict[str, object]:
+    """What is known to leave Apple's Neural Engine, as the compile read it from the package."""
+    place = bundle.file(NEURAL_ENGINE)
+    if place is None:
+        return {}
+    try:
+        with place.open("rb") as file:
+            advice = json.loads(file.read(_MOST_BYTES))
+        lines = [f"{one['what']} ({one['count']}): {one['source']}" for one in advice]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError(f"{NEURAL_ENGINE} is damaged", why=str(error)[:200]) from None
+    return {"may leave the neural engine": "; ".join(lines) or "nothing that is known to"}
 
 
 def _origin(manifest: Manifest) -> dict[str, object]:

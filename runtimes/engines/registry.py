@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.metadata import entry_points
 from typing import cast
 
@@ -11,11 +12,17 @@ from edgeward.errors import EngineError
 from .base import Engine
 
 ENGINES = {
+    "coreml": "edgeward.runtimes.engines.coreml",
     "llama": "edgeward.runtimes.engines.llama",
     "onnxruntime": "edgeward.runtimes.engines.onnxruntime",
     "tensorrt": "edgeward.runtimes.engines.tensorrt",
 }
-ENGINE_OF_FORMAT = {"compressed": "transformers", "gguf": "llama", "onnx": "onnxruntime"}
+ENGINE_OF_FORMAT = {
+    "compressed": "transformers",
+    "coreml": "coreml" if sys.platform == "darwin" else "mil",
+    "gguf": "llama",
+    "onnx": "onnxruntime",
+}
 GROUP = "edgeward.engines"
 
 

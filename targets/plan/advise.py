@@ -18,7 +18,7 @@ PREFERRED = {
     "gguf": ("q4_k_m", "q4_0", "iq4_xs", "q3_k_m", "q2_k"),
     "onnx": ("fp16", "int8-weights", "int4-weights"),
     "compressed": ("fp8-dynamic", "w4a16-awq", "w4a16-gptq"),
-    "coreml": ("fp16", "int8", "int4"),
+    "coreml": ("fp16", "int8-weights", "int4-weights"),
     "tflite": ("fp16", "int8"),
     "neuron": ("bf16", "fp8"),
 }

@@ -38,6 +38,7 @@ _INT8_ROWS = Storage(8, "int8", 32, scale=32)
 # benchmarks/onnx/report/report.md.
 _INT8_BLOCKS = Storage(8, "fp16", 32, scale=32, block=32)
 _INT4_BLOCKS = Storage(4, "fp16", 32, scale=32, block=32)
+_W8_ROWS = Storage(8, "int8", 16, rest=16, scale=16)
 _W8 = Storage(8, "int8", 16, rest=16, scale=16, tables=False)
 _W4 = Storage(4, "fp16", 16, rest=16, scale=16, block=128, tables=False)
 _FP4 = Storage(4, "fp16", 16, rest=16, scale=8, block=16, tables=False)
@@ -53,10 +54,17 @@ STORAGE: Mapping[tuple[str, str], Storage] = {
     ("onnx", "int4-weights"): _INT4_BLOCKS,
     # A third of the layers in 8 bits, as the compile's search raises them by sensitivity.
     ("onnx", "int4-mixed"): _INT4_BLOCKS,
-    # Formats that edgeward does not make yet, as their own converters store them.
+    ("coreml", "fp32"): Storage(32, "fp32", 32),
     ("coreml", "fp16"): Storage(16, "fp16", 16, rest=16),
-    ("coreml", "int8"): Storage(8, "fp16", 16, rest=16, scale=16),
-    ("coreml", "int4"): Storage(4, "fp16", 16, rest=16, scale=16, block=32),
+    ("coreml", "int8-weights"): Storage(8, "fp16", 16, rest=16, scale=16),
+    ("coreml", "w8a8"): _W8_ROWS,
+    ("coreml", "palette6"): Storage(6, "fp16", 16, rest=16),
+    ("coreml", "palette4"): Storage(4, "fp16", 16, rest=16),
+    ("coreml", "int4-weights"): Storage(4, "fp16", 16, rest=16, scale=16, block=32),
+    ("coreml", "int4-channels"): Storage(4, "fp16", 16, rest=16, scale=16),
+    # Tensors of 4 and 8 bits, as many as the size allows: the bound from below.
+    ("coreml", "mixed"): Storage(4, "fp16", 16, rest=16, scale=16, block=32),
+    # Formats that edgeward does not make yet, as their own converters store them.
     ("tflite", "fp32"): Storage(32, "fp32", 32),
     ("tflite", "fp16"): Storage(16, "fp32", 32, rest=16),
     ("tflite", "int8"): Storage(8, "int8", 8, scale=32),

@@ -1,0 +1,63 @@
+"""How close a Core ML package stays to the original, by the evaluator.
+
+Set from MiniLM, a small model that rounding hurts more than larger ones, and SmolLM2-135M
+(`benchmarks/mobile/coreml.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgeward.compiler.tolerance import (
+    EXACT_GENERATION,
+    EXACT_VECTORS,
+    Bound,
+    Tolerances,
+    distributions,
+    weights,
+)
+
+_GRAPH = Bound("graph_cosine_min", 0.9999, optional=True)
+# Mean cosine over the evaluation set, mean over the golden cases, which are hard ones, least over
+# either, share of classes kept.
+_VECTORS: Mapping[str, tuple[float, float, float, float]] = {
+    "fp16": (0.9999, 0.9999, 0.999, 0.98),
+    "int8-weights": (0.998, 0.998, 0.99, 0.96),
+    "w8a8": (0.98, 0.97, 0.9, 0.9),
+    "palette6": (0.98, 0.97, 0.9, 0.85),
+    "palette4": (0.96, 0.94, 0.88, 0.8),
+    "int4-weights": (0.98, 0.97, 0.9, 0.85),
+    "int4-channels": (0.93, 0.9, 0.8, 0.75),
+    "mixed": (0.98, 0.97, 0.92, 0.9),
+}
+# Mean divergence in nats, share of positions with the same likeliest token, perplexity's ratio.
+_WRITES: Mapping[str, tuple[float, float, float]] = {
+    "fp16": (1e-3, 0.98, 1.005),
+    "int8-weights": (0.02, 0.95, 1.03),
+    "w8a8": (0.12, 0.8, 1.15),
+    "palette6": (0.3, 0.7, 1.4),
+    "palette4": (0.5, 0.6, 1.6),
+    "int4-weights": (0.4, 0.65, 1.5),
+    "int4-channels": (1.0, 0.5, 2.2),
+    "mixed": (0.12, 0.8, 1.15),
+}
+
+
+def _with_graph(told: Tolerances) -> Tolerances:
+    return Tolerances(told.golden, (*told.compile_only, _GRAPH))
+
+
+def _rounded(mean: float, hard: float, least: float, top1: float | None = None) -> Tolerances:
+    evaluated = weights(mean, least, top1=top1).compile_only
+    return Tolerances(weights(hard, least).golden, (*evaluated, _GRAPH))
+
+
+TOLERANCES: dict[tuple[str, str], Tolerances] = {
+    **{("fp32", kind): _with_graph(EXACT_VECTORS) for kind in ("vectors", "classes", "tensors")},
+    ("fp32", "distributions"): EXACT_GENERATION,
+}
+for _precision, (*_cosines, _top1) in _VECTORS.items():
+    for _kind in ("vectors", "tensors"):
+        TOLERANCES[_precision, _kind] = _rounded(*_cosines)
+    TOLERANCES[_precision, "classes"] = _rounded(*_cosines, top1=_top1)
+    TOLERANCES[_precision, "distributions"] = distributions(*_WRITES[_precision])

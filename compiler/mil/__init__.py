@@ -1,0 +1,1 @@
+"""A reference evaluator for Core ML programs: a saved package, run operator by operator."""

@@ -1,0 +1,1 @@
+"""What each operator of MIL computes, a file for each family."""
