@@ -11,11 +11,17 @@ from edgeward.errors import EngineError
 from .base import Engine
 
 ENGINES = {
+    "litert": "edgeward.runtimes.engines.litert",
     "llama": "edgeward.runtimes.engines.llama",
     "onnxruntime": "edgeward.runtimes.engines.onnxruntime",
     "tensorrt": "edgeward.runtimes.engines.tensorrt",
 }
-ENGINE_OF_FORMAT = {"compressed": "transformers", "gguf": "llama", "onnx": "onnxruntime"}
+ENGINE_OF_FORMAT = {
+    "compressed": "transformers",
+    "gguf": "llama",
+    "onnx": "onnxruntime",
+    "tflite": "litert",
+}
 GROUP = "edgeward.engines"
 
 

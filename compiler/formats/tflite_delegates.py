@@ -1,0 +1,3 @@
+from __future__ import annotations
+def left_out(told): return {}
+def words(refused): return "x"
