@@ -32,7 +32,7 @@ def describe(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     written = write_described(source, target, about)
     told = read_tflite(target)
     counted = Counter(one.name for graph in told.graphs for one in graph.operators)
-    refused = left_out(told)
+    refused = left_out(target, told)
     return {
         "operators": ", ".join(f"{name} {count}" for name, count in sorted(counted.items())),
         "delegates": words(refused),
