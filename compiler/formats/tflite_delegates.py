@@ -28,31 +28,35 @@ class Delegate:
     integers: bool = False
 
 
+def _named(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 DELEGATES = (
     Delegate(
         "GPU",
         "tensorflow/lite/delegates/gpu/common/model_builder.cc, NewOperationParser",
-        frozenset(
+        _named(
             """
             ABS ADD AVERAGE_POOL_2D CONCATENATION CONV_2D COS DEPTHWISE_CONV_2D DEQUANTIZE DIV
             FULLY_CONNECTED HARD_SWISH LEAKY_RELU LOG LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM
             MIRROR_PAD MUL PAD POW PRELU QUANTIZE RELU RELU6 RESHAPE RESIZE_BILINEAR
             RESIZE_NEAREST_NEIGHBOR RSQRT SIN SLICE SOFTMAX SPACE_TO_DEPTH SQRT SQUARE
             SQUARED_DIFFERENCE STRIDED_SLICE SUB TANH TRANSPOSE TRANSPOSE_CONV
-            """.split()
+            """
         ),
     ),
     Delegate(
         "Edge TPU",
         "coral.ai/docs/edgetpu/models-intro, supported operations",
-        frozenset(
+        _named(
             """
             ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED
             L2_NORMALIZATION LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU
             QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR
             RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUEEZE STRIDED_SLICE
             SUB SUM SQUARED_DIFFERENCE TANH TRANSPOSE TRANSPOSE_CONV
-            """.split()
+            """
         ),
         integers=True,
     ),

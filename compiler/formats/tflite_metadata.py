@@ -70,7 +70,9 @@ def metadata_of(model: Any, about: About, files: Mapping[str, bytes]) -> bytes:
     graphs = []
     for signature in model.signatureDefs or []:
         tensors = model.subgraphs[signature.subgraphIndex]
-        named = {one.tensorIndex: _text(one.name) for one in (*signature.inputs, *signature.outputs)}
+        named = {
+            one.tensorIndex: _text(one.name) for one in (*signature.inputs, *signature.outputs)
+        }
         inputs = [_input(writer, named.get(i, ""), about, files) for i in tensors.inputs]
         outputs = [_output(writer, named.get(i, ""), files) for i in tensors.outputs]
         key = _text(signature.signatureKey)
@@ -188,7 +190,7 @@ def _packed(model: Any) -> bytes:
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    class Aligned(schema.BufferT):  # type: ignore[misc]
+    class Aligned(schema.BufferT):  # type: ignore[misc]  # the schema is not typed
         def Pack(self, builder: Any) -> Any:  # noqa: N802
             place = _bytes(builder, self.data) if self.data is not None else None
             schema.BufferStart(builder)

@@ -76,7 +76,7 @@ def named_module(front: Front, inputs: Sequence[str]) -> Any:
     """Return a module that takes and gives tensors by name, which become the signature's."""
     import torch
 
-    class Named(torch.nn.Module):
+    class Named(torch.nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
         def __init__(self) -> None:
             super().__init__()
             self.inner, self.order = front.module, tuple(front.inputs)

@@ -16,7 +16,10 @@ from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
 from .cores import physical_cores
+from .litert_copied import CopiedSlots
+from .litert_decoder import LiteRTDecoder
 from .litert_file import TFLiteFile, read_tflite
+from .litert_slots import layout_of, open_slots
 from .litert_values import Port, ports_of
 
 NAME = "litert"
@@ -28,6 +31,7 @@ PACKAGES = {
 OLDER = "tflite-runtime"
 _NAMED = {"ai-edge-litert": NAME, OLDER: OLDER}
 _LARGEST_DIMENSION = 1 << 24
+Parts = Mapping[str, EngineSession]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,17 @@ class Way:
 class LiteRTSession:
     """One TFLite file, loaded: the signature that runs is the one of the inputs' shapes."""
 
-    def __init__(self, runtime: Runtime, path: Path, options: EngineOptions) -> None:
-        told = checked(path)
-        runtime.refuse_newer(told, path)
-        self.parts: Mapping[str, EngineSession] = {
-            role: LiteRTSession(runtime, part, replace(options, parts={}))
-            for role, part in options.parts.items()
-        }
+    def __init__(
+        self, interpreter: Any, names: Sequence[str], ref: EngineRef, parts: Parts
+    ) -> None:
+        self.interpreter, self.ref, self.parts = interpreter, ref, parts
         # The interpreter holds the tensors of a run: one at a time.
         self._turn = threading.Lock()
-        self.interpreter = runtime.open(path, options.threads or physical_cores())
-        self._ways = [_way(self.interpreter, one.name) for one in told.signatures]
+        self._ways = [_way(interpreter, name) for name in names]
         first = self._ways[0]
-        self.inputs, self.outputs = list(first.inputs), list(first.outputs)
+        self.inputs: Sequence[str] = list(first.inputs)
+        self.outputs: Sequence[str] = list(first.outputs)
         self._by_shapes = {_shapes(way.inputs): way for way in self._ways}
-        self.ref = runtime.ref
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run once; UsageError where the inputs fit no signature."""
@@ -121,9 +121,25 @@ class Runtime:
             ) from error
 
 
-def open_model(path: Path, options: EngineOptions) -> LiteRTSession:
+def open_model(path: Path, options: EngineOptions) -> EngineSession:
     """Load a TFLite file; EngineError where no runtime is installed or the file is damaged."""
-    return LiteRTSession(runtime(), path, options)
+    return _open(runtime(), path, options)
+
+
+def _open(found: Runtime, path: Path, options: EngineOptions) -> EngineSession:
+    told = checked(path)
+    found.refuse_newer(told, path)
+    parts = {
+        role: _open(found, part, replace(options, parts={})) for role, part in options.parts.items()
+    }
+    threads, layout = options.threads or physical_cores(), layout_of(told)
+    if layout is None:
+        names = [one.name for one in told.signatures]
+        return LiteRTSession(found.open(path, threads), names, found.ref, parts)
+    if found.ref.name == OLDER:
+        slots = CopiedSlots(layout, found.open(path, threads))
+        return LiteRTDecoder(slots, found.ref, parts)
+    return LiteRTDecoder(open_slots(path, layout, threads), found.ref, parts)
 
 
 def runtime() -> Runtime:

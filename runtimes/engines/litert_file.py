@@ -105,9 +105,12 @@ class TFLiteFile:
 def read_tflite(path: Path) -> TFLiteFile:
     """Read and check a file; EngineError where it is none, is damaged or cannot be read."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as all_:
-            with memoryview(all_) as data:
-                return parse_tflite(data)
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as data,
+        ):
+            return parse_tflite(data)
     except (OSError, ValueError) as error:
         raise EngineError(f"{path.name} cannot be read", why=str(error)[:300]) from error
 

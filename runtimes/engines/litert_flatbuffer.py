@@ -14,7 +14,7 @@ from edgeward.errors import EngineError
 _MOST_ITEMS = 1 << 24
 
 
-class Damaged(EngineError):
+class DamagedFileError(EngineError):
     """A file whose offsets lead out of it."""
 
 
@@ -81,7 +81,7 @@ def root(data: memoryview) -> Table:
 
 
 def read_table(data: memoryview, place: int) -> Table:
-    """Read a table's vtable; Damaged where it leaves the file."""
+    """Read a table's vtable; EngineError where it leaves the file."""
     vtable = place - int(_unpack(data, "i", place))
     size, inside = (int(_unpack(data, "H", vtable + 2 * half)) for half in range(2))
     if size < 4 or size % 2 or inside < 4 or place + inside > len(data):
@@ -93,9 +93,9 @@ def read_table(data: memoryview, place: int) -> Table:
     return Table(data, place, tuple(place + offset if offset else 0 for offset in offsets))
 
 
-def damaged(why: str) -> Damaged:
+def damaged(why: str) -> DamagedFileError:
     """Return the error for a file that cannot be what it says."""
-    return Damaged("The TFLite file is damaged", why=why, next="edgeward verify BUNDLE")
+    return DamagedFileError("The TFLite file is damaged", why=why, next="edgeward verify BUNDLE")
 
 
 def _follow(data: memoryview, at: int) -> int:

@@ -1,4 +1,4 @@
-"""Values between a session and a TFLite graph: its own integers, by its own scale and zero point."""
+"""Values between a session and a TFLite graph, whose integers have a scale and a zero point."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Port:
     def _rounded(self, array: Tensor) -> Tensor:
         limits = np.iinfo(self.dtype)
         whole = np.rint(np.asarray(array, np.float32) / np.float32(self.scale)) + self.zero
-        return np.clip(whole, limits.min, limits.max).astype(self.dtype)
+        clipped = np.clip(whole, limits.min, limits.max)
+        return np.asarray(clipped, self.dtype)
 
 
 def ports_of(details: Mapping[str, Mapping[str, Any]]) -> tuple[Port, ...]:
