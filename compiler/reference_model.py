@@ -19,6 +19,11 @@ def load_model(folder: Path, auto_class: str = "AutoModel") -> Any:
     return _load_model(folder, auto_class, _state_of(folder))
 
 
+def load_another(folder: Path, auto_class: str = "AutoModel") -> Any:
+    """Load the model as `load_model` does, anew: one that may be changed."""
+    return _load_model.__wrapped__(folder, auto_class, ())
+
+
 @functools.lru_cache(maxsize=1)
 def _load_model(folder: Path, auto_class: str, _state: FolderState) -> Any:
     import torch

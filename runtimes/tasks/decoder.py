@@ -13,6 +13,7 @@ from edgeward.errors import UnsupportedError
 from edgeward.runtimes.engines.base import EngineSession, Tensor
 
 from .cache_steps import LOGITS, Cache, Steps, empty_inputs, native_of, open_steps
+from .slots import SlottedDecoder, slots_of
 
 Floats = NDArray[np.float32]
 PREFILL_TOKENS = 256
@@ -54,6 +55,9 @@ def open_decoder(engine: EngineSession, config: Mapping[str, Any]) -> Decoder:
     """
     if hasattr(engine, "start"):
         return cast(Decoder, engine)
+    slots = slots_of(engine)
+    if slots is not None:
+        return SlottedDecoder(slots)
     return DecoderGraph(engine, config)
 
 

@@ -45,7 +45,8 @@ class Generator:
         self._tokenizer.no_padding()
         self.graph: Decoder = open_decoder(engine, self._config)
         self._template: ChatTemplate | None = None
-        self.context_limit = context_limit(folder, self._config)
+        limits = (context_limit(folder, self._config), getattr(self.graph, "context", None))
+        self.context_limit = min((limit for limit in limits if limit), default=None)
         self.ends = end_tokens(folder, self._config)
 
     def stream(

@@ -19,6 +19,7 @@ from edgeward.runtimes.engines.base import EngineSession, Tensor
 
 from .cache_steps import LOGITS, Cache, Steps, open_steps
 from .sampling import Sampler, Sampling
+from .slots import SlottedState, slots_of
 from .streaming import Running, picked_tokens
 from .writing_rules import WritingRules
 
@@ -32,12 +33,15 @@ class SequenceGraph:
     """A decoder's session whose part `encoder` reads; UnsupportedError where they do not fit."""
 
     def __init__(self, engine: EngineSession) -> None:
-        self._engine = engine
+        self._engine, self._slots = engine, slots_of(engine)
+        encoder = engine.parts.get(ENCODER)
+        if self._slots is not None and encoder is not None:
+            self.encoder, self._masked = encoder, "attention_mask" in encoder.inputs
+            return
         found = {name: _STATES.match(name) for name in engine.inputs}
         self._past = [name for name, match in found.items() if match and match[1] == "decoder"]
         self._crossed = [name for name, match in found.items() if match and match[1] == "encoder"]
         self._masked = SOURCE_MASK in engine.inputs
-        encoder = engine.parts.get(ENCODER)
         unknown = sorted({name for name, match in found.items() if not match} - _TOKENS)
         given = set(encoder.outputs) if encoder else set()
         lacking = sorted({_present(name) for name in self._crossed} - given)
@@ -51,13 +55,17 @@ class SequenceGraph:
             )
         self.encoder = encoder
 
-    def read(self, inputs: Mapping[str, Tensor]) -> Target:
+    def read(self, inputs: Mapping[str, Tensor]) -> Target | SlottedState:
         """Run the encoder on its own inputs (rows first); return what is written behind them."""
+        if self._slots is not None:
+            return SlottedState(self._slots, self._read_once(inputs))
         cache = self.begun(inputs)
         return Target(open_steps(self._engine, cache))
 
     def begun(self, inputs: Mapping[str, Tensor]) -> Cache:
         """Run the encoder and return what the decoder is given beside its first tokens."""
+        if self._slots is not None:
+            raise UnsupportedError("This decoder's cache is its engine's own")
         given = {name: inputs[name] for name in self.encoder.inputs}
         states = self.encoder.run_prepared(given, [_present(name) for name in self._crossed])
         held = dict(zip(self._crossed, states, strict=True))
@@ -66,6 +74,15 @@ class SequenceGraph:
         # A layer's own keys have the shape of those that it looks back at, and no length yet.
         empty = [np.ascontiguousarray(states[0][:, :, :0])] * len(self._past)
         return Cache(self._past, [_present(name) for name in self._past], empty, held)
+
+    def _read_once(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        given = {name: inputs[name] for name in self.encoder.inputs}
+        if len(next(iter(given.values()))) != 1:
+            raise UnsupportedError("A cache of slots holds one text")
+        outputs = list(self.encoder.outputs)
+        states = self.encoder.run_prepared(given, outputs)
+        held = dict(zip(outputs, states, strict=True))
+        return held | ({SOURCE_MASK: inputs["attention_mask"]} if self._masked else {})
 
     def written(self, inputs: Mapping[str, Tensor], rules: WritingRules, tokens: int) -> list[int]:
         """Return up to `tokens` likeliest tokens behind the rules' prefix, an end the last."""

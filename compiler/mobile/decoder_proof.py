@@ -1,0 +1,156 @@
+"""What proves a front end with a cache: the untouched model's logits, in every way to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgeward.compiler.reference_model import load_another, load_tokenizer
+from edgeward.compiler.tasks import task_spec
+from edgeward.compiler.texts import proof_texts
+from edgeward.errors import StageError
+from edgeward.runtimes.engines.base import Tensor
+from edgeward.runtimes.proof.compare import relative_difference
+from edgeward.runtimes.proof.generation import kl_divergence, top1_agreement
+from edgeward.runtimes.tasks.slots import Call, calls
+
+from .decoder import CachedFront
+
+Floats = NDArray[np.float32]
+TEXT_GENERATION = "text-generation"
+# Both are float32; sums are taken in another order.
+LARGEST_DIFFERENCE, LARGEST_KL = 1e-3, 1e-5
+_RANDOM_TOKENS = 160
+_BEYOND = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FrontProof:
+    """How far the front end is from the original: the worst of all texts and ways."""
+
+    relative_difference: float
+    kl_mean: float
+    top1_agreement: float
+    texts: int
+    tokens: int
+
+
+class TorchSlots:
+    """Front ends of one model as an engine with slots; sizes and context are theirs."""
+
+    def __init__(self, fronts: Sequence[CachedFront]) -> None:
+        self._fronts = {front.tokens: front for front in fronts}
+        self.context, self.steps = fronts[0].context, tuple(self._fronts)
+        self._cache = fronts[0].cache
+
+    def fresh(self, held: Mapping[str, Tensor]) -> dict[str, torch.Tensor]:
+        """Return zeros, and what is held beside them."""
+        empty = {name: torch.zeros(shape) for name, shape in self._cache.items()}
+        return empty | {name: torch.from_numpy(np.asarray(value)) for name, value in held.items()}
+
+    def call(
+        self, size: int, ids: NDArray[np.int32], position: int, cache: dict[str, torch.Tensor]
+    ) -> Floats:
+        """Run one call of the front end of that size: logits (1, size, vocabulary)."""
+        front = self._fronts[size]
+        given = torch.from_numpy(np.ascontiguousarray(ids, np.int32))
+        place = torch.tensor([position], dtype=torch.int32)
+        with torch.inference_mode():
+            if front.stateful:
+                return _on_buffers(front, given, place, cache)
+            named = {"input_ids": given, "position": place, **cache}
+            found = front.module(*[named[name] for name in front.inputs])
+        logits = found[0] if isinstance(found, tuple) else found
+        for name, value in zip(front.cache, found[1:], strict=True):
+            cache[name] = value
+        return np.asarray(logits.numpy(), np.float32)
+
+
+def _on_buffers(
+    front: CachedFront, ids: torch.Tensor, position: torch.Tensor, cache: dict[str, torch.Tensor]
+) -> Floats:
+    buffers = dict(front.module.named_buffers(recurse=False))
+    for name in front.cache:
+        buffers[name].copy_(cache[name])
+    logits = front.module(ids, position)
+    cache.update({name: buffers[name].clone() for name in front.cache})
+    return np.asarray(logits.numpy(), np.float32)
+
+
+def prove_decoder(front: CachedFront, folder: Path, *others: CachedFront) -> FrontProof:
+    """Hold front ends of one context against the original, which is loaded anew.
+
+    Each text goes through the first in one piece and in two, padded; random tokens also through it
+    and the others in turn, and token by token. Raises StageError where a logit is further away than float32 explains.
+    """
+    model = load_another(folder, task_spec(TEXT_GENERATION).auto_class)
+    slots = TorchSlots((front, *others))
+    worst, kl, agreement, counted, tokens = 0.0, 0.0, 1.0, 0, 0
+    for ids, thorough in _texts(folder, model, front):
+        with torch.inference_mode():
+            wanted = model(torch.tensor([ids])).logits[0].float().numpy()
+        for plan in _plans(len(ids), slots, front.tokens, thorough):
+            found = _run(slots, ids, plan)
+            difference = relative_difference(wanted, found)
+            divergence = float(np.mean(kl_divergence(wanted, found)))
+            if not (difference <= LARGEST_DIFFERENCE and divergence <= LARGEST_KL):
+                raise _apart(ids, plan, difference, divergence)
+            worst, kl = max(worst, difference), max(kl, divergence)
+            agreement = min(agreement, top1_agreement(wanted, found))
+        counted, tokens = counted + 1, tokens + len(ids)
+    return FrontProof(worst, kl, agreement, counted, tokens)
+
+
+def _apart(ids: Sequence[int], plan: Sequence[Call], difference: float, kl: float) -> StageError:
+    sizes = ", ".join(f"{call.tokens} in {call.size}" for call in plan[:6])
+    return StageError(
+        "The mobile form of the model does not compute what the model computes",
+        why=f"{len(ids)} tokens as {sizes}: relative difference {difference:.2g}, KL {kl:.2g}",
+    )
+
+
+def _run(slots: TorchSlots, ids: Sequence[int], plan: Sequence[Call]) -> Floats:
+    cache, done, found = slots.fresh({}), 0, []
+    for call in plan:
+        given = np.zeros((1, call.size), np.int32)
+        given[0, : call.tokens] = ids[done : done + call.tokens]
+        found.append(slots.call(call.size, given, done, cache)[0, : call.tokens].copy())
+        done += call.tokens
+    return np.concatenate(found)
+
+
+def _plans(tokens: int, slots: TorchSlots, size: int, thorough: bool) -> Iterator[list[Call]]:
+    """Ways to call for a text: whole, in two uneven pieces, by every size, token by token."""
+    yield _cut(tokens, size)
+    first = tokens // 3
+    if first:
+        yield [*_cut(first, size), *_cut(tokens - first, size)]
+    if thorough and 1 in slots.steps and size > 1:
+        yield calls(tokens, slots.context, slots.steps)
+        yield [*_cut(first, size), *[Call(1, 1)] * (tokens - first)]
+
+
+def _cut(tokens: int, size: int) -> list[Call]:
+    whole, left = divmod(tokens, size)
+    return [Call(size, size)] * whole + ([Call(size, left)] if left else [])
+
+
+def _texts(folder: Path, model: Any, front: CachedFront) -> Iterator[tuple[list[int], bool]]:
+    """Hard texts, and random tokens up to the end of the context or beyond a window."""
+    tokenizer = load_tokenizer(folder)
+    for text in proof_texts().golden.values():
+        ids = tokenizer(text)["input_ids"][: front.context]
+        if ids:
+            yield ids, False
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None) or getattr(config, "window_size", None) or 0
+    length = min(max(_RANDOM_TOKENS, window + _BEYOND), front.context)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, int(config.vocab_size), (length,), generator=generator)
+    yield ids.tolist(), True
