@@ -20,7 +20,7 @@ from edgeward.compiler.tolerance import Tolerances
 from edgeward.errors import UnsupportedError
 
 from .base import Artifact, Job, Stages
-from .tflite_options import OPTIONS, rotation_of
+from .tflite_options import OPTIONS, rotation_of, slots_of
 from .tflite_rules import refuse_newer, refuse_static_attention
 from .tflite_tolerances import TOLERANCES
 
@@ -40,7 +40,8 @@ EXACT = "fp32"
 FILE = "model.tflite"
 SIGNATURE = "serving_default"
 _WORKER = "edgeward.compiler.formats.tflite_worker"
-_NOT_YET = ("text2text-generation", "text-generation", "automatic-speech-recognition")
+_DECODER = "edgeward.compiler.formats.tflite_decoder"
+_NOT_YET = ("text2text-generation", "automatic-speech-recognition")
 _REPORTED = ("operators", "delegates")
 
 
@@ -63,6 +64,7 @@ def check(job: Job) -> None:
     """Refuse what no engine of the target loads, and integers where they cannot be right."""
     engine, _ = _engine(job)
     rotation_of(job)
+    slots_of(job)
     refuse_newer(job.recipe.precision, engine)
     if job.recipe.precision == STATIC:
         refuse_static_attention(job.source.folder, job.source.architecture)
@@ -83,6 +85,7 @@ def build(job: Job, stages: Stages) -> Artifact:
             inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job, model, stages))
         model = done["quantise"] = stages.run(_quantise(job, inputs))
     described = done["describe"] = stages.run(_describe(job, model, done["convert"]))
+    shapes = _shapes(job, done["convert"]) if job.shapes else {}
     return Artifact(
         model=described.as_input(FILE),
         name=FILE,
@@ -90,8 +93,8 @@ def build(job: Job, stages: Stages) -> Artifact:
         results=tuple(done.values()),
         stages=tuple(done),
         options={name: str(described.data[name]) for name in _REPORTED},
-        shapes=_shapes(job, done["convert"]),
-        buckets={FILE: FILE},
+        shapes=shapes,
+        buckets={FILE: FILE} if shapes else {},
         files=_files(described),
         findings=tuple(str(one) for one in _listed(described, "findings")),
         pending=_pending(job),
@@ -101,8 +104,13 @@ def build(job: Job, stages: Stages) -> Artifact:
 def engine_options(job: Job) -> dict[str, str | int | float | bool]:
     """What the runtime is told: the shapes, and which of the target's engines it was proved in."""
     name, (_, version) = _engine(job)
-    options: dict[str, str | int | float | bool] = {"shapes": str(job.shapes), "engine": name}
-    return {**options, "proved_in": version, **rotation_of(job)}
+    options: dict[str, str | int | float | bool] = {"engine": name, "proved_in": version}
+    slots = slots_of(job)
+    if slots is not None:
+        options |= {"context_length": slots.context, "signatures": ",".join(slots.signatures)}
+    else:
+        options["shapes"] = str(job.shapes)
+    return {**options, **rotation_of(job)}
 
 
 def _shapes(job: Job, converted: StageResult) -> Mapping[str, JSON]:
@@ -124,13 +132,19 @@ def signatures(job: Job) -> dict[str, dict[str, int]]:
 
 def _convert(job: Job) -> StageSpec:
     source = job.source
-    named: dict[str, JSON] = {name: {**sizes} for name, sizes in signatures(job).items()}
+    slots = slots_of(job)
+    params: dict[str, JSON] = {"task": source.task, "files": list(source.files)}
+    more: dict[str, JSON]
+    if slots is not None:
+        more = {"context": slots.context, "signatures": {**slots.signatures}}
+    else:
+        more = {"signatures": {name: {**sizes} for name, sizes in signatures(job).items()}}
     return StageSpec(
         name="convert",
-        call=f"{_WORKER}:convert",
+        call=f"{_WORKER if slots is None else _DECODER}:convert",
         version=1,
         inputs={"source": StageInput(source.folder, source.digest)},
-        params={"task": source.task, "files": list(source.files), "signatures": named},
+        params={**params, **more},
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 6 + (2 << 30),
     )

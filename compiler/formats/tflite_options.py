@@ -2,14 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from edgeward.compiler.tasks import task_spec
 from edgeward.errors import UsageError
+from edgeward.runtimes.tasks.generation import context_limit
+from edgeward.runtimes.tasks.labels import read_config
 
 from .base import Job
 
 ROTATION = "rotation"
-OPTIONS = frozenset({ROTATION})
+CONTEXT, PREFILL = "context-length", "prefill"
+OPTIONS = frozenset({ROTATION, CONTEXT, PREFILL})
 HADAMARD, NONE = "hadamard", "none"
 _ROTATED = "int8-dynamic"
+_CONTEXT, _PREFILL = 1024, (128,)
+# The proof's texts have as many tokens, where the model takes them.
+_LEAST_CONTEXT = 512
+_MOST_SIGNATURES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How a text generator is made: tokens that its cache holds, and that a call may take."""
+
+    context: int
+    calls: tuple[int, ...]
+
+    @property
+    def signatures(self) -> dict[str, int]:
+        """Tokens by the signature's name, the largest first; `decode` takes one."""
+        return {**{f"prefill_{size}": size for size in self.calls}, "decode": 1}
+
+
+def slots_of(job: Job) -> Slots | None:
+    """Return the slots of a text generator, None for another model.
+
+    Raises UsageError for numbers that are none, or that the model does not have.
+    """
+    asked = [name for name in (CONTEXT, PREFILL) if job.options.get(name)]
+    if not task_spec(job.source.task).generates:
+        if asked:
+            raise UsageError(f"{asked[0]} is for models that write", why=f"{job.source.task} none")
+        return None
+    limit = context_limit(job.source.folder, read_config(job.source.folder))
+    most = min(_CONTEXT, limit or _CONTEXT)
+    (context,) = _numbers(job, CONTEXT, most=1) or (most,)
+    least = min(_LEAST_CONTEXT, limit or _LEAST_CONTEXT)
+    if context < least or (limit is not None and context > limit):
+        why = f"the proof needs {least}" + (f", the model takes {limit}" if limit else "")
+        raise UsageError(f"{CONTEXT}={context} cannot be", why=why)
+    calls = _numbers(job, PREFILL, most=_MOST_SIGNATURES) or _PREFILL
+    sizes = sorted({min(size, context) for size in calls if size > 1}, reverse=True)
+    return Slots(context, tuple(sizes))
+
+
+def _numbers(job: Job, name: str, most: int) -> tuple[int, ...]:
+    given = job.options.get(name, ())
+    for word in given:
+        if not word.isdecimal() or not word.isascii() or not 0 < int(word[:9]) <= 1 << 20:
+            raise UsageError(f"{name}={word[:20]} is no number of tokens")
+    if len(given) > most:
+        raise UsageError(f"{name} is given {len(given)} times", why=f"{most} at most")
+    return tuple(map(int, given))
 
 
 def rotation_of(job: Job) -> dict[str, str | int | float | bool]:

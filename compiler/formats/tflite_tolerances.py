@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgeward.compiler.tolerance import (
+    EXACT_GENERATION,
     EXACT_VECTORS,
     Bound,
     Tolerances,
+    distributions,
     weights,
 )
 
@@ -37,6 +39,11 @@ def _vectors(told: Tolerances, rank: float) -> Tolerances:
 
 TOLERANCES: Mapping[tuple[str, str], Tolerances] = {
     **{("fp32", kind): EXACT_VECTORS for kind in ("vectors", "classes", "tensors")},
+    ("fp32", "distributions"): EXACT_GENERATION,
+    ("fp16", "distributions"): distributions(1e-3, 0.98, 1.005),
+    ("int8-dynamic", "distributions"): distributions(0.1, 0.85, 1.15),
+    ("int8-weights", "distributions"): distributions(0.02, 0.93, 1.03),
+    ("int4-weights", "distributions"): distributions(0.3, 0.7, 1.4),
     ("fp16", "vectors"): weights(0.9999, 0.999),
     ("fp16", "classes"): weights(0.9999, 0.999, top1=0.98),
     ("fp16", "tensors"): weights(0.9999, 0.999),

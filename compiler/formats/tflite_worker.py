@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgeward.compiler.mobile.front import Front, open_front
 from edgeward.compiler.modalities.base import open_modality
@@ -20,6 +20,22 @@ from .onnx_assets import copy_assets
 
 FILE = "model.tflite"
 _IDS, _MASK, _SEQUENCE = "input_ids", "attention_mask", "sequence"
+
+
+class Traced(Protocol):
+    """A front end as it is converted: a module, its examples by name, its outputs' names."""
+
+    @property
+    def module(self) -> Any:
+        """What is traced."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Example tensors in the order of forward's arguments."""
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The names of what forward returns."""
 
 
 def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +67,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_signatures(fronts: Mapping[str, Front], inputs: Sequence[str], path: Path) -> None:
+def write_signatures(fronts: Mapping[str, Traced], inputs: Sequence[str], path: Path) -> None:
     """Convert modules that share their weights into one file; StageError where it is refused.
 
     Inputs that a device does not make (`inputs` are those that it does) stay as their examples.
@@ -72,7 +88,7 @@ def write_signatures(fronts: Mapping[str, Front], inputs: Sequence[str], path: P
         raise StageError("litert-torch does not convert this model", why=why) from error
 
 
-def named_module(front: Front, inputs: Sequence[str]) -> Any:
+def named_module(front: Traced, inputs: Sequence[str]) -> Any:
     """Return a module that takes and gives tensors by name, which become the signature's."""
     import torch
 
