@@ -7,6 +7,7 @@ writes itself: what one call wrote is what the next one reads.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,6 @@ from .litert_file import FileGraph, FileSignature, TFLiteFile
 
 IDS, POSITION, LOGITS = "input_ids", "position", "logits"
 NEW = "new_"
-_ALIGNMENT = 64
-_FLOATS, _INTEGERS = np.dtype(np.float32), np.dtype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,39 +82,41 @@ def _layout(
 
 
 class SlotCache:
-    """One text's cache, twice, and what its calls read and write beside it."""
+    """One text's cache, twice, and what its calls read and write beside it.
 
-    def __init__(self, layout: Layout, buffer: Any, held: Mapping[str, Tensor]) -> None:
-        self._layout, self._buffer = layout, buffer
-        self.now = {name: _Held.of(buffer, shape) for name, shape in layout.cache.items()}
-        self.then = {name: _Held.of(buffer, shape) for name, shape in layout.cache.items()}
-        self.held = {name: _Held.of(buffer, shape) for name, shape in layout.held.items()}
-        for name, value in self.held.items():
-            if name not in held or held[name].shape != value.array.shape:
-                raise UsageError(f"The decoder needs {name} of shape {list(value.array.shape)}")
-            value.array[...] = held[name]
-        self.position = _Held.of(buffer, (1,), _INTEGERS)
-        self._ends: dict[int, tuple[_Held, _Held]] = {}
+    Buffers are the runtime's own: of memory from outside it knows no shape.
+    """
 
-    def ends(self, call: Call) -> tuple[_Held, _Held]:
-        """Return ids and logits of a call, made when it is first run."""
+    def __init__(self, layout: Layout, model: Any, held: Mapping[str, Tensor]) -> None:
+        self._model, any_call = model, next(iter(layout.calls.values())).name
+        self.now, self.then = (
+            {
+                name: _written(model, any_call, name, np.zeros(shape, np.float32))
+                for name, shape in layout.cache.items()
+            }
+            for _ in range(2)
+        )
+        for name, shape in layout.held.items():
+            if name not in held or held[name].shape != shape:
+                raise UsageError(f"The decoder needs {name} of shape {list(shape)}")
+        self.held = {name: _written(model, any_call, name, held[name]) for name in layout.held}
+        self._ends: dict[int, tuple[Any, Any, Any]] = {}
+
+    def ends(self, call: Call) -> tuple[Any, Any, Any]:
+        """Return the buffers of ids, position and logits, made when a call is first run."""
         if call.tokens not in self._ends:
-            ids = _Held.of(self._buffer, (1, call.tokens), _INTEGERS)
-            self._ends[call.tokens] = ids, _Held.of(self._buffer, call.logits)
+            self._ends[call.tokens] = (
+                self._model.create_input_buffer_by_name(call.name, IDS),
+                self._model.create_input_buffer_by_name(call.name, POSITION),
+                self._model.create_output_buffer_by_name(call.name, LOGITS),
+            )
         return self._ends[call.tokens]
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """An array and LiteRT's name for the same memory."""
-
-    array: NDArray[Any]
-    buffer: Any
-
-    @classmethod
-    def of(cls, buffer: Any, shape: Sequence[int], dtype: np.dtype[Any] = _FLOATS) -> _Held:
-        array = _aligned(shape, dtype)
-        return cls(array, buffer.create_from_host_memory(array))
+def _written(model: Any, call: str, name: str, value: Tensor) -> Any:
+    buffer = model.create_input_buffer_by_name(call, name)
+    buffer.write(np.ascontiguousarray(value))
+    return buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,6 @@ class CompiledSlots:
 
     layout: Layout
     model: Any
-    buffer: Any
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -139,24 +139,24 @@ class CompiledSlots:
 
     def fresh(self, held: Mapping[str, Tensor]) -> SlotCache:
         """Return a cache that has seen nothing; UsageError where something held is missing."""
-        return SlotCache(self.layout, self.buffer, held)
+        return SlotCache(self.layout, self.model, held)
 
     def call(self, size: int, ids: NDArray[np.int32], position: int, cache: SlotCache) -> Tensor:
         """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
         call = self.layout.calls[size]
-        given, logits = cache.ends(call)
-        given.array[...] = ids
-        cache.position.array[0] = position
-        inputs = {name: one.buffer for name, one in (*cache.now.items(), *cache.held.items())}
-        inputs |= {IDS: given.buffer, POSITION: cache.position.buffer}
-        outputs = {f"{NEW}{name}": one.buffer for name, one in cache.then.items()}
+        given, place, logits = cache.ends(call)
+        given.write(np.ascontiguousarray(ids, np.int32))
+        place.write(np.array([position], np.int32))
+        inputs = {**cache.now, **cache.held, IDS: given, POSITION: place}
+        outputs = {f"{NEW}{name}": buffer for name, buffer in cache.then.items()}
         with self.turn:
             try:
-                self.model.run_by_name(call.name, inputs, {**outputs, LOGITS: logits.buffer})
+                self.model.run_by_name(call.name, inputs, {**outputs, LOGITS: logits})
             except (ValueError, RuntimeError) as error:
-                raise EngineError("LiteRT failed while running", why=str(error)[:500]) from error
+                raise EngineError("LiteRT failed while running", why=_words(error)) from error
         cache.now, cache.then = cache.then, cache.now
-        return logits.array
+        found = logits.read(math.prod(call.logits), np.float32)
+        return np.asarray(found.reshape(call.logits))
 
 
 def open_slots(path: Path, layout: Layout, threads: int) -> CompiledSlots:
@@ -165,7 +165,6 @@ def open_slots(path: Path, layout: Layout, threads: int) -> CompiledSlots:
     from ai_edge_litert.cpu_options import CpuOptions
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
     from ai_edge_litert.options import Options
-    from ai_edge_litert.tensor_buffer import TensorBuffer
 
     options = Options(
         hardware_accelerators=HardwareAccelerator.CPU,
@@ -174,13 +173,11 @@ def open_slots(path: Path, layout: Layout, threads: int) -> CompiledSlots:
     try:
         model = CompiledModel.from_file(str(path), options=options)
     except (ValueError, RuntimeError, TypeError) as error:
-        raise EngineError(f"LiteRT cannot load {path.name}", why=str(error)[:500]) from error
-    return CompiledSlots(layout, model, TensorBuffer)
+        raise EngineError(f"LiteRT cannot load {path.name}", why=_words(error)) from error
+    return CompiledSlots(layout, model)
 
 
-def _aligned(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Zeros that begin where LiteRT takes memory as it is, so that it copies none."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.zeros(size + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
+def _words(error: Exception) -> str:
+    """The runtime tells where it failed in several lines: the last has the cause."""
+    lines = [line.strip("└ ") for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:500]
