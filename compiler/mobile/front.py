@@ -1,4 +1,4 @@
-"""A model as torch.export gets it for a mobile engine: fixed shapes, plain tensors, no masks of bool.
+"""A model as torch.export gets it for a mobile engine: fixed shapes, plain tensors, float masks.
 
 What a family's file gives is a module whose forward takes positional tensors: ids and masks int32,
 everything else float32. Inside, the mask becomes additive floats, position and type ids are
@@ -55,6 +55,9 @@ def open_front(task: str, folder: Path, model: Any, sizes: Mapping[str, int]) ->
     The model itself is changed where its own parts cannot be exported (`swaps.py`); load another to
     compare with. `sizes` are those of `compiler/shapes.py`: batch, sequence, samples, ….
     """
+    from .swaps import make_safe
+
     spec = task_spec(task)
+    make_safe(model)
     family = cast(Family, importlib.import_module(family_of(spec, model.config.model_type)))
     return family.front(spec, folder, model, sizes)

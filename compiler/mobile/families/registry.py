@@ -9,8 +9,15 @@ _HERE = "edgeward.compiler.mobile.families"
 MODALITIES = {
     "text": f"{_HERE}.text",
     "text-pair": f"{_HERE}.text",
+    "image": f"{_HERE}.plain",
+    "audio": f"{_HERE}.plain",
+    "image-text": f"{_HERE}.image_text",
 }
-FAMILIES: dict[str, str] = {}
+FAMILIES: dict[str, str] = {
+    "deberta": f"{_HERE}.deberta",
+    "deberta-v2": f"{_HERE}.deberta",
+    "modernbert": f"{_HERE}.modernbert",
+}
 
 
 def family_of(spec: TaskSpec, model_type: str) -> str:

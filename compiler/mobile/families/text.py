@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,66 @@ from edgeward.compiler.modalities.base import open_modality
 from edgeward.compiler.tasks import TaskSpec
 
 from ..front import HIDDEN, Front
+from ..graph import simplified
+
+# What a model's body gets for the mask, of one float32 a token: 1 where it is shown.
+Hide = Callable[[torch.Tensor], Any]
 
 
 class TextEncoder(nn.Module):
-    """The model behind an additive mask, with the position ids that its own forward would count."""
+    """The model behind the mask that its body takes; a head has the plain one, as it expects."""
 
-    def __init__(self, model: Any, names: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(
+        self, model: Any, names: Sequence[str], outputs: Sequence[str], hide: Hide
+    ) -> None:
         super().__init__()
         self.model, self.names, self.outputs = model, tuple(names), tuple(outputs)
+        self._hide = hide
+        model.base_model.register_forward_pre_hook(self._before_body, with_kwargs=True)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Take ids and mask int32 (batch, sequence); return the outputs of the task."""
         given = dict(zip(self.names, tensors, strict=True))
         shown = given.pop("attention_mask").to(torch.float32)
-        mask = (1.0 - shown)[:, None, None, :] * HIDDEN
-        found = self.model(**given, attention_mask=mask, return_dict=True)
-        return tuple(getattr(found, name) for name in self.outputs)
+        found = self.model(**given, attention_mask=shown, return_dict=True)
+        return tuple(found[name] for name in self.outputs)
+
+    def _before_body(
+        self, body: nn.Module, args: tuple[Any, ...], given: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        del body
+        return args, {**given, "attention_mask": self._hide(given["attention_mask"])}
 
 
 def front(spec: TaskSpec, folder: Path, model: Any, sizes: Mapping[str, int]) -> Front:
     """Wrap a text encoder for one batch and length."""
-    modality = open_modality(spec, folder, model)
+    return wrapped(spec, folder, model, sizes, additive)
+
+
+def additive(shown: torch.Tensor) -> torch.Tensor:
+    """Return what is added to scores (batch, heads, queries, keys)."""
+    return (1.0 - shown)[:, None, None, :] * HIDDEN
+
+
+def wrapped(
+    spec: TaskSpec, folder: Path, model: Any, sizes: Mapping[str, int], hide: Hide
+) -> Front:
+    """Wrap a text encoder whose body takes what `hide` makes of the mask."""
     rows, length = sizes["batch"], sizes["sequence"]
-    names = list(modality.axes())
+    names = list(open_modality(spec, folder, model).axes())
     inputs = {name: torch.ones((rows, length), dtype=torch.int32) for name in names}
-    axes = {name: {0: "batch", 1: "sequence"} for name in (*names, *spec.outputs)}
     if "token_type_ids" in inspect.signature(model.forward).parameters:
-        inputs.setdefault("token_type_ids", torch.zeros((rows, length), dtype=torch.int32))
-    return Front(TextEncoder(model, list(inputs), spec.outputs), inputs, spec.outputs, axes)
+        inputs["token_type_ids"] = torch.zeros((rows, length), dtype=torch.int32)
+    inputs.setdefault("attention_mask", torch.ones((rows, length), dtype=torch.int32))
+    module = TextEncoder(model, list(inputs), spec.outputs, hide)
+    axes = {name: {0: "batch", 1: "sequence"} for name in inputs}
+    by_token = spec.name != "text-classification"
+    rows_of = {0: "batch", 1: "sequence"} if by_token else {0: "batch"}
+    axes |= {name: rows_of for name in spec.outputs}
+    traced = simplified(module, list(inputs.values()))
+    return Front(traced, inputs, spec.outputs, axes, padding_of(model))
+
+
+def padding_of(model: Any) -> dict[str, int]:
+    """Return what fills ids up: the model's own padding."""
+    return {"input_ids": getattr(model.config.get_text_config(), "pad_token_id", None) or 0}
