@@ -105,7 +105,10 @@ def named_module(front: Traced, inputs: Sequence[str]) -> Any:
             found = self.inner(*({**given, **held}[key] for key in self.order))
             return dict(zip(front.outputs, found, strict=True))
 
-    return Named().eval()
+    named = Named()
+    # An exported module within takes no eval(), and needs none.
+    named.training = False
+    return named
 
 
 def signature(told: TFLiteFile, front: Front) -> dict[str, Any]:
