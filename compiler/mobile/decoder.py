@@ -7,7 +7,7 @@ next call. The model itself is transformers' own, through its own interface of c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ class CachedFront:
     `inputs` are examples by name in the order of forward's arguments, ids and position int32;
     `outputs` are the names of what it returns, in order. `cache` names what is kept with its shape:
     inputs of the module where it is not `stateful` (zeros to begin with, then what the outputs
-    `new_…` gave), buffers of it where it is. `shapes` are heads and width of each layer.
+    `new_…` gave), buffers of it where it is. `held` names the inputs behind those that stay as they
+    are for a whole text: what an encoder gave, by the names of its outputs.
     """
 
     module: Any
@@ -46,6 +47,7 @@ class CachedFront:
     tokens: int
     context: int
     stateful: bool = False
+    held: tuple[str, ...] = ()
 
 
 def open_decoder_front(
@@ -60,24 +62,42 @@ def open_decoder_front(
 ) -> CachedFront:
     """Return the front end of a loaded model for calls of so many tokens.
 
-    The model is changed; load another to compare with, and for another number of tokens the same
-    may be given again. `head_split` is the most columns that a product with the vocabulary may have.
-    Raises UsageError where the context is longer than the model's, UnsupportedError for what has no
-    such form.
+    The model is changed, so it is one of the caller's own (`reference_model.load_another`); for
+    another number of tokens the same may be given again. `head_split` is the most columns that a
+    product with the vocabulary may have. Raises UsageError where the context is longer than the
+    model's, UnsupportedError for what has no such form.
     """
+    del folder
     if task_spec(task).name != "text-generation":
         raise UnsupportedError(f"{task} does not write with a cache of this kind")
     check_decoder(model.config)
     _check_context(model, tokens, context)
     _prepare(model, context, head_split)
-    shapes = _shapes(model)
-    module = CachedDecoder(model, tokens, context)
+    token = torch.zeros((1, 1), dtype=torch.int64)
+    shapes = kept_shapes(lambda cache: model(token, past_key_values=cache, use_cache=True))
+    return cached_front(CachedDecoder(model, tokens, context), shapes, {}, stateful=stateful)
+
+
+def cached_front(
+    module: Any,
+    shapes: Sequence[tuple[int, int]],
+    held: Mapping[str, torch.Tensor],
+    *,
+    stateful: bool,
+) -> CachedFront:
+    """Return the front end of a module over `slots`, whose layers keep such heads and widths."""
+    tokens, context = len(module.slots.steps), len(module.slots.slots)
     inputs = {
         "input_ids": torch.zeros((1, tokens), dtype=torch.int32),
         "position": torch.zeros(1, dtype=torch.int32),
     }
+    names = tuple(held)
     if stateful:
-        return _stateful(module, inputs, shapes)
+        whole = StatefulDecoder(module, *_uniform(shapes)).eval()
+        cache = {name: tuple(buffer.shape) for name, buffer in whole.named_buffers(recurse=False)}
+        return CachedFront(
+            whole, inputs | held, (LOGITS,), cache, tokens, context, stateful=True, held=names
+        )
     cache = {
         kind.format(number): (1, heads, context, width)
         for number, (heads, width) in enumerate(shapes)
@@ -85,22 +105,18 @@ def open_decoder_front(
     }
     states = {name: torch.zeros(shape) for name, shape in cache.items()}
     outputs = (LOGITS, *(NEW.format(name) for name in cache))
-    return CachedFront(module.eval(), inputs | states, outputs, cache, tokens, context)
+    given = inputs | states | held
+    return CachedFront(module.eval(), given, outputs, cache, tokens, context, held=names)
 
 
-def _stateful(
-    module: CachedDecoder, inputs: Mapping[str, torch.Tensor], shapes: list[tuple[int, int]]
-) -> CachedFront:
+def _uniform(shapes: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
     if len(set(shapes)) != 1:
         raise UnsupportedError(
             "This model's layers keep states of different shapes",
             why=", ".join(f"{heads} heads of {width}" for heads, width in sorted(set(shapes))),
         )
-    ((heads, width),) = set(shapes)
-    whole = StatefulDecoder(module, len(shapes), heads, width).eval()
-    cache = {name: tuple(buffer.shape) for name, buffer in whole.named_buffers(recurse=False)}
-    tokens, context = len(module.slots.steps), len(module.slots.slots)
-    return CachedFront(whole, inputs, (LOGITS,), cache, tokens, context, stateful=True)
+    heads, width = shapes[0]
+    return len(shapes), heads, width
 
 
 def _prepare(model: Any, context: int, head_split: int | None) -> None:
@@ -110,11 +126,6 @@ def _prepare(model: Any, context: int, head_split: int | None) -> None:
     swap_rotary(model, context)
     if head_split is not None:
         split_head(model, head_split)
-
-
-def _shapes(model: Any) -> list[tuple[int, int]]:
-    token = torch.zeros((1, 1), dtype=torch.int64)
-    return kept_shapes(lambda cache: model(token, past_key_values=cache, use_cache=True))
 
 
 def _check_context(model: Any, tokens: int, context: int) -> None:

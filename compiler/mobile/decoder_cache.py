@@ -56,14 +56,20 @@ class Slots(nn.Module):  # type: ignore[misc]  # torch is typed in its room alon
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
-    """A layer's keys and values (1, heads, context, width), the new ones written by `written`."""
+    """A layer's keys and values (1, heads, context, width), the new ones written by `written`.
+
+    `seen` is what a model that counts positions by itself is told to begin with.
+    """
 
     is_compileable = False
     is_sliding = False
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, written: torch.Tensor) -> None:
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, written: torch.Tensor, seen: Any = 0
+    ) -> None:
         super().__init__()
         self.keys, self.values, self.is_initialized = keys, values, True
+        self._seen = seen
         self._tokens = written.transpose(0, 1)
         self._kept = 1.0 - written.sum(0)[:, None]
 
@@ -87,9 +93,9 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not t
         """Return how many slots there are; masks are not made from it."""
         return self.keys.shape[2], 0
 
-    def get_seq_length(self) -> int:
-        """Return 0: positions are given, never counted."""
-        return 0
+    def get_seq_length(self) -> Any:
+        """Return where counting begins: 0 where positions are given."""
+        return self._seen
 
     def get_max_length(self) -> int:
         """Return how many slots there are."""
@@ -97,15 +103,15 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not t
 
 
 def slot_cache(
-    states: Sequence[torch.Tensor], written: torch.Tensor
+    states: Sequence[torch.Tensor], written: torch.Tensor, seen: Any = 0
 ) -> tuple[Cache, list[SlotLayer]]:
     """Return a cache of keys and values in turn, layer after layer, and its layers."""
     pairs = zip(states[::2], states[1::2], strict=True)
-    layers = [SlotLayer(keys, values, written) for keys, values in pairs]
+    layers = [SlotLayer(keys, values, written, seen) for keys, values in pairs]
     return Cache(layers=list(layers)), layers
 
 
-def kept_shapes(run: Any, layers: int | None = None) -> list[tuple[int, int]]:
+def kept_shapes(run: Any) -> list[tuple[int, int]]:
     """Return heads and width of each layer's keys, as `run` fills a cache of transformers' own.
 
     `run` takes the cache and runs the model on a token.
@@ -115,4 +121,4 @@ def kept_shapes(run: Any, layers: int | None = None) -> list[tuple[int, int]]:
     cache = DynamicCache()
     with torch.no_grad():
         run(cache)
-    return [(layer.keys.shape[1], layer.keys.shape[3]) for layer in cache.layers[:layers]]
+    return [(layer.keys.shape[1], layer.keys.shape[3]) for layer in cache.layers]

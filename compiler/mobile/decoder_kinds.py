@@ -24,7 +24,7 @@ def check_decoder(config: Any) -> None:
     if kinds:
         raise UnsupportedError(
             f"{config.model_type} has no form for mobile engines",
-            why=f"its layers of {', '.join(sorted(kinds))} keep more than keys and values of tokens",
+            why=f"its layers of {', '.join(sorted(kinds))} keep more than tokens' keys and values",
         )
     if config.model_type == "falcon" and getattr(stated, "alibi", False):
         raise UnsupportedError(

@@ -47,19 +47,21 @@ class CachedDecoder(nn.Module):  # type: ignore[misc]  # torch is typed in its r
 class StatefulDecoder(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """The model whose cache is two buffers (layers, heads, context, width), changed in place."""
 
-    def __init__(self, inner: CachedDecoder, layers: int, heads: int, width: int) -> None:
+    def __init__(self, inner: nn.Module, layers: int, heads: int, width: int) -> None:
         super().__init__()
         self.inner = inner
         shape = (layers, heads, int(inner.slots.slots.shape[0]), width)
         self.register_buffer("key_cache", torch.zeros(shape))
         self.register_buffer("value_cache", torch.zeros(shape))
 
-    def forward(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, input_ids: torch.Tensor, position: torch.Tensor, *held: torch.Tensor
+    ) -> torch.Tensor:
         """Run ids int32 (1, tokens) from slot `position` int32 (1,) on: (1, tokens, vocabulary)."""
         caches = (self.key_cache, self.value_cache)
         layers = range(self.key_cache.shape[0])
         states = [cache[number : number + 1] for number in layers for cache in caches]
-        logits, *kept = self.inner(input_ids, position, *states)
+        logits, *kept = self.inner(input_ids, position, *states, *held)
         for cache, new in zip(caches, (kept[::2], kept[1::2]), strict=True):
             cache.copy_(torch.cat(new))
         return logits

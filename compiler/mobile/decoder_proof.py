@@ -32,12 +32,12 @@ _BEYOND = 8
 
 @dataclass(frozen=True, slots=True)
 class FrontProof:
-    """How far the front end is from the original: the worst of all texts and ways."""
+    """How far the front end is from the original: the worst of all runs, and their tokens."""
 
     relative_difference: float
     kl_mean: float
     top1_agreement: float
-    texts: int
+    runs: int
     tokens: int
 
 
@@ -66,10 +66,8 @@ class TorchSlots:
                 return _on_buffers(front, given, place, cache)
             named = {"input_ids": given, "position": place, **cache}
             found = front.module(*[named[name] for name in front.inputs])
-        logits = found[0] if isinstance(found, tuple) else found
-        for name, value in zip(front.cache, found[1:], strict=True):
-            cache[name] = value
-        return np.asarray(logits.numpy(), np.float32)
+        cache.update(zip(front.cache, found[1:], strict=True))
+        return np.asarray(found[0].numpy(), np.float32)
 
 
 def _on_buffers(
@@ -78,7 +76,7 @@ def _on_buffers(
     buffers = dict(front.module.named_buffers(recurse=False))
     for name in front.cache:
         buffers[name].copy_(cache[name])
-    logits = front.module(ids, position)
+    logits = front.module(ids, position, *[cache[name] for name in front.held])
     cache.update({name: buffers[name].clone() for name in front.cache})
     return np.asarray(logits.numpy(), np.float32)
 
@@ -87,36 +85,51 @@ def prove_decoder(front: CachedFront, folder: Path, *others: CachedFront) -> Fro
     """Hold front ends of one context against the original, which is loaded anew.
 
     Each text goes through the first in one piece and in two, padded; random tokens also through it
-    and the others in turn, and token by token. Raises StageError where a logit is further away than float32 explains.
+    and the others in turn, and token by token. Raises StageError where a logit is further away than
+    float32 explains.
     """
     model = load_another(folder, task_spec(TEXT_GENERATION).auto_class)
-    slots = TorchSlots((front, *others))
-    worst, kl, agreement, counted, tokens = 0.0, 0.0, 1.0, 0, 0
+    slots, measured = TorchSlots((front, *others)), Measured()
     for ids, thorough in _texts(folder, model, front):
         with torch.inference_mode():
             wanted = model(torch.tensor([ids])).logits[0].float().numpy()
-        for plan in _plans(len(ids), slots, front.tokens, thorough):
-            found = _run(slots, ids, plan)
-            difference = relative_difference(wanted, found)
-            divergence = float(np.mean(kl_divergence(wanted, found)))
-            if not (difference <= LARGEST_DIFFERENCE and divergence <= LARGEST_KL):
-                raise _apart(ids, plan, difference, divergence)
-            worst, kl = max(worst, difference), max(kl, divergence)
-            agreement = min(agreement, top1_agreement(wanted, found))
-        counted, tokens = counted + 1, tokens + len(ids)
-    return FrontProof(worst, kl, agreement, counted, tokens)
+        for plan in plans(len(ids), slots, front.tokens, thorough):
+            measured.add(wanted, run_plan(slots, ids, plan, {}), plan)
+    return measured.proof()
 
 
-def _apart(ids: Sequence[int], plan: Sequence[Call], difference: float, kl: float) -> StageError:
-    sizes = ", ".join(f"{call.tokens} in {call.size}" for call in plan[:6])
-    return StageError(
-        "The mobile form of the model does not compute what the model computes",
-        why=f"{len(ids)} tokens as {sizes}: relative difference {difference:.2g}, KL {kl:.2g}",
-    )
+class Measured:
+    """Keeps the worst of what it is told; StageError where that is too far."""
+
+    def __init__(self) -> None:
+        self._worst, self._kl, self._agreement = 0.0, 0.0, 1.0
+        self._runs, self._tokens = 0, 0
+
+    def add(self, wanted: Floats, found: Floats, plan: Sequence[Call]) -> None:
+        """Compare the logits of one run with the original's, (tokens, vocabulary) each."""
+        difference = relative_difference(wanted, found)
+        divergence = float(np.mean(kl_divergence(wanted, found)))
+        if not (difference <= LARGEST_DIFFERENCE and divergence <= LARGEST_KL):
+            sizes = ", ".join(f"{call.tokens} in {call.size}" for call in plan[:6])
+            raise StageError(
+                "The mobile form of the model does not compute what the model computes",
+                why=f"{len(found)} tokens as {sizes}: relative difference {difference:.2g}, "
+                f"KL {divergence:.2g}",
+            )
+        self._worst, self._kl = max(self._worst, difference), max(self._kl, divergence)
+        self._agreement = min(self._agreement, top1_agreement(wanted, found))
+        self._runs, self._tokens = self._runs + 1, self._tokens + len(found)
+
+    def proof(self) -> FrontProof:
+        """Return what was found."""
+        return FrontProof(self._worst, self._kl, self._agreement, self._runs, self._tokens)
 
 
-def _run(slots: TorchSlots, ids: Sequence[int], plan: Sequence[Call]) -> Floats:
-    cache, done, found = slots.fresh({}), 0, []
+def run_plan(
+    slots: TorchSlots, ids: Sequence[int], plan: Sequence[Call], held: Mapping[str, Tensor]
+) -> Floats:
+    """Run ids in such calls; return the logits of each (tokens, vocabulary)."""
+    cache, done, found = slots.fresh(held), 0, []
     for call in plan:
         given = np.zeros((1, call.size), np.int32)
         given[0, : call.tokens] = ids[done : done + call.tokens]
@@ -125,7 +138,7 @@ def _run(slots: TorchSlots, ids: Sequence[int], plan: Sequence[Call]) -> Floats:
     return np.concatenate(found)
 
 
-def _plans(tokens: int, slots: TorchSlots, size: int, thorough: bool) -> Iterator[list[Call]]:
+def plans(tokens: int, slots: TorchSlots, size: int, thorough: bool) -> Iterator[list[Call]]:
     """Ways to call for a text: whole, in two uneven pieces, by every size, token by token."""
     yield _cut(tokens, size)
     first = tokens // 3
