@@ -69,7 +69,7 @@ def wrapped(
     axes = {name: {0: "batch", 1: "sequence"} for name in inputs}
     by_token = spec.name != "text-classification"
     rows_of = {0: "batch", 1: "sequence"} if by_token else {0: "batch"}
-    axes |= {name: rows_of for name in spec.outputs}
+    axes |= dict.fromkeys(spec.outputs, rows_of)
     traced = simplified(module, list(inputs.values()))
     return Front(traced, inputs, spec.outputs, axes, padding_of(model))
 
