@@ -40,8 +40,12 @@ EXACT = "fp32"
 FILE = "model.tflite"
 SIGNATURE = "serving_default"
 _WORKER = "edgeward.compiler.formats.tflite_worker"
-_DECODER = "edgeward.compiler.formats.tflite_decoder"
-_NOT_YET = ("text2text-generation", "automatic-speech-recognition")
+_SLOTTED = {
+    "text-generation": "edgeward.compiler.formats.tflite_decoder",
+    "automatic-speech-recognition": "edgeward.compiler.formats.tflite_writer",
+}
+_ENCODER = {"encoder": "encoder.tflite"}
+_NOT_YET = ("text2text-generation",)
 _REPORTED = ("operators", "delegates")
 
 
@@ -93,6 +97,7 @@ def build(job: Job, stages: Stages) -> Artifact:
         results=tuple(done.values()),
         stages=tuple(done),
         options={name: str(described.data[name]) for name in _REPORTED},
+        parts=_ENCODER if job.source.task == "automatic-speech-recognition" else {},
         shapes=shapes,
         buckets={FILE: FILE} if shapes else {},
         files=_files(described),
@@ -141,7 +146,7 @@ def _convert(job: Job) -> StageSpec:
         more = {"signatures": {name: {**sizes} for name, sizes in signatures(job).items()}}
     return StageSpec(
         name="convert",
-        call=f"{_WORKER if slots is None else _DECODER}:convert",
+        call=f"{_SLOTTED.get(source.task, _WORKER)}:convert",
         version=1,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={**params, **more},

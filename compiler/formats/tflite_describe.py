@@ -19,7 +19,7 @@ FILE = "model.tflite"
 
 def describe(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Write the file with its metadata and labels inside; say what delegates leave out."""
-    source, target = context.inputs["model"] / FILE, context.out / FILE
+    target = context.out / FILE
     assets, spec = context.inputs["assets"], task_spec(params["task"])
     labels = read_labels(read_config(assets)) if spec.classes else ()
     about = About(
@@ -29,7 +29,9 @@ def describe(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
         labels=labels,
         assets=assets,
     )
-    written = write_described(source, target, about)
+    written: list[str] = []
+    for source in sorted(context.inputs["model"].glob("*.tflite")):
+        written += write_described(source, context.out / source.name, about)
     told = read_tflite(target)
     counted = Counter(one.name for graph in told.graphs for one in graph.operators)
     refused = left_out(target, told)

@@ -17,6 +17,8 @@ OPTIONS = frozenset({ROTATION, CONTEXT, PREFILL})
 HADAMARD, NONE = "hadamard", "none"
 _ROTATED = "int8-dynamic"
 _CONTEXT, _PREFILL = 1024, (128,)
+# Behind a sound there are but a few tokens that say what is to be written.
+_HEARD = (32,)
 # The proof's texts have as many tokens, where the model takes them.
 _LEAST_CONTEXT = 512
 _MOST_SIGNATURES = 8
@@ -52,7 +54,8 @@ def slots_of(job: Job) -> Slots | None:
     if context < least or (limit is not None and context > limit):
         why = f"the proof needs {least}" + (f", the model takes {limit}" if limit else "")
         raise UsageError(f"{CONTEXT}={context} cannot be", why=why)
-    calls = _numbers(job, PREFILL, most=_MOST_SIGNATURES) or _PREFILL
+    usual = _HEARD if task_spec(job.source.task).modality == "speech" else _PREFILL
+    calls = _numbers(job, PREFILL, most=_MOST_SIGNATURES) or usual
     sizes = sorted({min(size, context) for size in calls if size > 1}, reverse=True)
     return Slots(context, tuple(sizes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from edgeward.runtimes.engines.litert_file import TFLiteFile, read_tflite
 from .tflite_rules import refuse_static_graph
 from .tflite_samples import read_samples
 
-FILE = "model.tflite"
 Steps = list[dict[str, Any]]
 
 
@@ -23,24 +23,30 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     Raises UnsupportedError where static integers cannot be right, StageError where the quantiser
     refuses the graph or rounds nothing.
     """
-    source, target = context.inputs["model"] / FILE, context.out / FILE
     precision, rotation = params["precision"], params.get("rotation", "none")
+    sources = sorted(context.inputs["model"].glob("*.tflite"))
     samples: dict[str, Any] | None = None
     if precision == "int8-static":
-        refuse_static_graph(read_tflite(source))
+        for source in sources:
+            refuse_static_graph(read_tflite(source))
         samples = read_samples(context.inputs["samples"])
-    context.progress(0.1, precision)
-    round_file(source, target, steps_of(precision, rotation), samples)
-    before, after = read_tflite(source), read_tflite(target)
-    rounded = _rounded(after)
-    if not rounded:
+    steps, counted = steps_of(precision, rotation), Counter[str]()
+    for number, source in enumerate(sources):
+        context.progress(number / len(sources), f"{precision}, {source.stem}")
+        target = context.out / source.name
+        round_file(source, target, steps, samples)
+        counted.update(
+            rounded=_rounded(read_tflite(target)),
+            weights=_weights(read_tflite(source)),
+            bytes_before=source.stat().st_size,
+            bytes=target.stat().st_size,
+        )
+    if not counted["rounded"]:
         raise StageError(f"{precision} changed nothing", why="no weight was rounded")
     return {
-        "rounded": rounded,
-        "bytes_before": source.stat().st_size,
-        "bytes": target.stat().st_size,
-        "summary": f"{precision}, {rounded} tables of weights of {_weights(before)}, "
-        f"{source.stat().st_size / 2**20:.1f} -> {target.stat().st_size / 2**20:.1f} MiB",
+        **counted,
+        "summary": f"{precision}, {counted['rounded']} tables of weights of {counted['weights']}, "
+        f"{counted['bytes_before'] / 2**20:.1f} -> {counted['bytes'] / 2**20:.1f} MiB",
     }
 
 

@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeward.compiler.tolerance import (
-    EXACT_GENERATION,
-    EXACT_VECTORS,
-    Bound,
-    Tolerances,
-    distributions,
-    weights,
-)
+from edgeward.compiler.tolerance import EXACT_VECTORS, Bound, Tolerances, weights
+from edgeward.compiler.tolerances import TOLERANCES as ONNX_TOLERANCES
 
 _DYNAMIC = Tolerances(
     golden=(Bound("cosine_mean", 0.98), Bound("cosine_min", 0.93)),
@@ -39,11 +33,11 @@ def _vectors(told: Tolerances, rank: float) -> Tolerances:
 
 TOLERANCES: Mapping[tuple[str, str], Tolerances] = {
     **{("fp32", kind): EXACT_VECTORS for kind in ("vectors", "classes", "tensors")},
-    ("fp32", "distributions"): EXACT_GENERATION,
-    ("fp16", "distributions"): distributions(1e-3, 0.98, 1.005),
-    ("int8-dynamic", "distributions"): distributions(0.1, 0.85, 1.15),
-    ("int8-weights", "distributions"): distributions(0.02, 0.93, 1.03),
-    ("int4-weights", "distributions"): distributions(0.3, 0.7, 1.4),
+    **{
+        (precision, kind): ONNX_TOLERANCES[precision, kind]
+        for precision in ("fp32", "fp16", "int8-dynamic", "int8-weights", "int4-weights")
+        for kind in ("distributions", "transcripts")
+    },
     ("fp16", "vectors"): weights(0.9999, 0.999),
     ("fp16", "classes"): weights(0.9999, 0.999, top1=0.98),
     ("fp16", "tensors"): weights(0.9999, 0.999),

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from edgeward.compiler.mobile.front import Front, open_front
 from edgeward.compiler.modalities.base import open_modality
 from edgeward.compiler.preprocessors import complete_settings
-from edgeward.compiler.reference_model import load_model, load_tokenizer
+from edgeward.compiler.reference_model import load_another, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
 from edgeward.errors import StageError, UnsupportedError
@@ -43,7 +43,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     folder, spec = context.inputs["source"], task_spec(params["task"])
     named: Mapping[str, Mapping[str, int]] = params["signatures"]
     context.progress(0.05, "loading the model")
-    model = load_model(folder, spec.auto_class)
+    model = load_another(folder, spec.auto_class)
     taken = list(open_modality(spec, folder, model).axes())
     fronts = {name: open_front(spec.name, folder, model, sizes) for name, sizes in named.items()}
     first = next(iter(fronts.values()))

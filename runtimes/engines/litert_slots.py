@@ -24,6 +24,7 @@ from .litert_file import FileGraph, FileSignature, TFLiteFile
 
 IDS, POSITION, LOGITS = "input_ids", "position", "logits"
 NEW = "new_"
+_KINDS: Mapping[str, type[np.generic]] = {"encoder_attention_mask": np.int32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class SlotCache:
 
 def _written(model: Any, call: str, name: str, value: Tensor) -> Any:
     buffer = model.create_input_buffer_by_name(call, name)
-    buffer.write(np.ascontiguousarray(value))
+    buffer.write(np.ascontiguousarray(value, _KINDS.get(name, np.float32)))
     return buffer
 
 
