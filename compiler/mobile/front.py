@@ -52,12 +52,13 @@ class Family(Protocol):
 def open_front(task: str, folder: Path, model: Any, sizes: Mapping[str, int]) -> Front:
     """Return the front end of a loaded model (`reference_model.load_model`).
 
-    The model itself is changed where its own parts cannot be exported (`swaps.py`); load another to
-    compare with. `sizes` are those of `compiler/shapes.py`: batch, sequence, samples, ….
+    The model is as it was afterwards; the front end is a graph of its weights, with parts of its
+    own where the model's cannot be exported or do not hold in float16 (`swaps.py`). `sizes` are
+    those of `compiler/shapes.py`: batch, sequence, samples, ….
     """
-    from .swaps import make_safe
+    from .swaps import made_safe
 
     spec = task_spec(task)
-    make_safe(model)
     family = cast(Family, importlib.import_module(family_of(spec, model.config.model_type)))
-    return family.front(spec, folder, model, sizes)
+    with made_safe(model):
+        return family.front(spec, folder, model, sizes)

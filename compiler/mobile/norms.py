@@ -49,14 +49,15 @@ def swap_norms(model: Any) -> int:
     found = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            safe = _safe(child)
+            safe = safe_norm(child)
             if safe is not None:
                 setattr(parent, name, safe)
                 found += 1
     return found
 
 
-def _safe(norm: nn.Module) -> SafeNorm | None:
+def safe_norm(norm: nn.Module) -> SafeNorm | None:
+    """Return what computes the same as a norm without a bias, None for what is none."""
     weight = getattr(norm, "weight", None)
     epsilon = _epsilon(norm)
     named = _NAMES.search(type(norm).__name__)

@@ -29,13 +29,17 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.model, self.names, self.outputs = model, tuple(names), tuple(outputs)
         self._hide = hide
-        model.base_model.register_forward_pre_hook(self._before_body, with_kwargs=True)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Take ids and mask int32 (batch, sequence); return the outputs of the task."""
         given = dict(zip(self.names, tensors, strict=True))
         shown = given.pop("attention_mask").to(torch.float32)
-        found = self.model(**given, attention_mask=shown, return_dict=True)
+        body = self.model.base_model
+        hook = body.register_forward_pre_hook(self._before_body, with_kwargs=True)
+        try:
+            found = self.model(**given, attention_mask=shown, return_dict=True)
+        finally:
+            hook.remove()
         return tuple(found[name] for name in self.outputs)
 
     def _before_body(
