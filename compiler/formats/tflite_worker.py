@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeward.compiler.mobile.front import Front, open_front
+from edgeward.compiler.mobile.proved import prove_front
 from edgeward.compiler.modalities.base import open_modality
 from edgeward.compiler.preprocessors import complete_settings
 from edgeward.compiler.reference_model import load_another, load_tokenizer
@@ -49,7 +50,9 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     first = next(iter(fronts.values()))
     inputs = [name for name in first.inputs if name in taken]
     _refuse_what_shows(inputs, named)
-    context.progress(0.15, "converting")
+    context.progress(0.1, "holding it against the original")
+    proofs = [prove_front(one, spec.name, folder, named[name]) for name, one in fronts.items()]
+    context.progress(0.2, "converting")
     path = context.out / FILE
     write_signatures(fronts, inputs, path)
     tokenizer = load_tokenizer(folder) if spec.reads_text else None
@@ -61,6 +64,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **signature(told, first),
         "padding": _padding(inputs, assets, first.padding),
+        "front_relative_difference": max(one["front_relative_difference"] for one in proofs),
         "summary": f"{type(model).__name__}, {_words(named)}: "
         f"{sum(len(graph.operators) for graph in told.graphs)} operators, "
         f"{path.stat().st_size / 2**20:.1f} MiB",
