@@ -47,7 +47,7 @@ def slots_of(job: Job) -> Slots | None:
         if asked:
             raise UsageError(f"{asked[0]} is for models that write", why=f"{job.source.task} none")
         return None
-    limit = context_limit(job.source.folder, read_config(job.source.folder))
+    limit = _limit(job)
     most = min(_CONTEXT, limit or _CONTEXT)
     (context,) = _numbers(job, CONTEXT, most=1) or (most,)
     least = min(_LEAST_CONTEXT, limit or _LEAST_CONTEXT)
@@ -58,6 +58,15 @@ def slots_of(job: Job) -> Slots | None:
     calls = _numbers(job, PREFILL, most=_MOST_SIGNATURES) or usual
     sizes = sorted({min(size, context) for size in calls if size > 1}, reverse=True)
     return Slots(context, tuple(sizes))
+
+
+def _limit(job: Job) -> int | None:
+    """Return how many tokens a text may have: what a decoder writes, where it has an encoder."""
+    config = read_config(job.source.folder)
+    written = config.get("max_target_positions")
+    if type(written) is int and 0 < written <= 1 << 20:
+        return written
+    return context_limit(job.source.folder, config)
 
 
 def _numbers(job: Job, name: str, most: int) -> tuple[int, ...]:

@@ -122,5 +122,7 @@ def test_a_generator_writes_in_slots(compiled: Compile) -> None:
     told = read_tflite(done.bundle.entry)
     assert [one.name for one in told.signatures] == ["prefill_128", "decode"]
     edgeward("litert-runtime", "verify", str(done.bundle.path))
-    written = edgeward("litert-runtime", "run", str(done.bundle.path), "The ferry", "--max-tokens", "4")
+    written = edgeward(
+        "litert-runtime", "run", str(done.bundle.path), "The ferry", "--max-tokens", "4"
+    )
     assert written

@@ -149,6 +149,10 @@ def test_generators_have_slots_by_their_context(tmp_path: Path) -> None:
     assert found.context == 2048
     assert found.signatures == {"prefill_256": 256, "prefill_64": 64, "decode": 1}
     assert slots_of(job(tmp_path)) is None
+    heard = job(tmp_path, task="automatic-speech-recognition", max_target_positions=448)
+    found = slots_of(heard)
+    assert found is not None
+    assert (found.context, found.signatures) == (448, {"prefill_32": 32, "decode": 1})
 
 
 @pytest.mark.parametrize(
