@@ -47,6 +47,7 @@ _SLOTTED = {
 _ENCODER = {"encoder": "encoder.tflite"}
 _NOT_YET = ("text2text-generation",)
 _REPORTED = ("operators", "delegates")
+_LONGEST = 2000
 
 
 def precisions() -> Sequence[str]:
@@ -96,7 +97,7 @@ def build(job: Job, stages: Stages) -> Artifact:
         engine_toolchain=_engine(job)[1][0],
         results=tuple(done.values()),
         stages=tuple(done),
-        options={name: str(described.data[name]) for name in _REPORTED},
+        options={name: str(described.data[name])[:_LONGEST] for name in _REPORTED},
         parts=_ENCODER if job.source.task == "automatic-speech-recognition" else {},
         shapes=shapes,
         buckets={FILE: FILE} if shapes else {},
