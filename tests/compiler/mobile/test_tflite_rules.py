@@ -13,7 +13,7 @@ from tiny_tflite import tiny_tflite
 
 from edgeward.compiler.formats import tflite
 from edgeward.compiler.formats.base import Job
-from edgeward.compiler.formats.tflite_delegates import absorbed, is_integer, words
+from edgeward.compiler.formats.tflite_delegates import DELEGATES, absorbed, is_integer, words
 from edgeward.compiler.formats.tflite_options import slots_of
 from edgeward.compiler.formats.tflite_rules import refuse_static_graph
 from edgeward.compiler.recipe import recipe_for
@@ -29,6 +29,7 @@ from edgeward.runtimes.engines.litert_file import (
     TFLiteFile,
     parse_tflite,
 )
+from edgeward.runtimes.engines.litert_operators import OPERATORS
 from edgeward.targets.load import load, names
 
 SHAPES = FixedShapes((("batch", (1,)), ("sequence", (64, 128))))
@@ -192,6 +193,12 @@ def test_what_lies_between_a_parts_ends_is_absorbed() -> None:
     (only,) = graph(chain).graphs
     assert absorbed(only, {1, 5}, [3]) == {1, 2}
     assert absorbed(only, {0, 5}, [4]) == {0, 1, 2, 3}
+
+
+def test_the_tables_name_operators_that_there_are() -> None:
+    for delegate in DELEGATES:
+        assert delegate.operators <= set(OPERATORS)
+        assert delegate.source
 
 
 def test_what_is_left_is_told_in_words() -> None:
