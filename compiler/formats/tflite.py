@@ -148,7 +148,7 @@ def _convert(job: Job) -> StageSpec:
     return StageSpec(
         name="convert",
         call=f"{_SLOTTED.get(source.task, _WORKER)}:convert",
-        version=2 if slots is None else 1,
+        version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={**params, **more},
         toolchain=toolchain(),

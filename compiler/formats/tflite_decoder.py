@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from edgeward.compiler.mobile.decoder import CachedFront, open_decoder_front
@@ -37,7 +39,8 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     proof = prove_decoder(first, folder, *others)
     context.progress(0.3, "converting")
     path = context.out / FILE
-    write_signatures(fronts, list(first.inputs), path)
+    with joined_heads(model):
+        write_signatures(fronts, list(first.inputs), path)
     copy_assets(folder, context.out / "assets", params["files"], load_tokenizer(folder))
     told = read_tflite(path)
     return {
@@ -49,6 +52,35 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
         f"{sum(len(graph.operators) for graph in told.graphs)} operators, "
         f"{path.stat().st_size / 2**20:.1f} MiB",
     }
+
+
+@contextmanager
+def joined_heads(model: Any) -> Iterator[None]:
+    """Have keys that several heads share joined of copies while the model is traced.
+
+    transformers expands them: TFLite's BROADCAST_TO goes number by number, and XNNPACK leaves it.
+    """
+    module = sys.modules[type(model).__module__]
+    own = getattr(module, "repeat_kv", None)
+    if own is None:
+        yield
+        return
+    try:
+        vars(module)["repeat_kv"] = _joined
+        yield
+    finally:
+        vars(module)["repeat_kv"] = own
+
+
+def _joined(states: Any, times: int) -> Any:
+    """Return states (rows, heads, tokens, width) with each head `times` times in turn."""
+    import torch
+
+    rows, heads, tokens, width = states.shape
+    if times == 1:
+        return states
+    copies = torch.cat([states.reshape(rows * heads, 1, tokens, width)] * times, dim=1)
+    return copies.reshape(rows, heads * times, tokens, width)
 
 
 def _signature(front: CachedFront) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def write_signatures(fronts: Mapping[str, Traced], inputs: Sequence[str], path: 
 
     converter: Any = litert_torch._convert.interface.Converter()
     for name, front in fronts.items():
-        given = {key: value for key, value in front.inputs.items() if key in inputs}
+        given = {plain(key): value for key, value in front.inputs.items() if key in inputs}
         converter.signature(name, named_module(front, inputs), sample_kwargs=given)
     try:
         with torch.inference_mode(mode=False), torch.no_grad():
@@ -106,13 +106,18 @@ def named_module(front: Traced, inputs: Sequence[str]) -> Any:
 
         def forward(self, **given: Any) -> dict[str, Any]:
             held = {key: getattr(self, f"held_{key}") for key in self.held}
-            found = self.inner(*({**given, **held}[key] for key in self.order))
-            return dict(zip(front.outputs, found, strict=True))
+            found = self.inner(*({**given, **held}[plain(key)] for key in self.order))
+            return dict(zip(map(plain, front.outputs), found, strict=True))
 
     named = Named()
     # An exported module within takes no eval(), and needs none.
     named.training = False
     return named
+
+
+def plain(name: str) -> str:
+    """Return a name as Python can have one: what is traced takes its inputs by it."""
+    return name.replace(".", "_")
 
 
 def signature(told: TFLiteFile, front: Front) -> dict[str, Any]:
