@@ -23,6 +23,7 @@ COLUMNS = ("kind", "name", "state", "detail", "size", "next")
 ALL_COLUMNS = ("kind", "name", "state", "detail", "size_bytes", "next")
 EXTRAS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime", "tokenizers"),
+    "litert": ("ai-edge-litert", "tokenizers"),
     "serve": ("starlette", "uvicorn"),
     "hub": ("huggingface-hub",),
     "agent": ("paho-mqtt", "cryptography"),

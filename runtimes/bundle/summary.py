@@ -36,6 +36,8 @@ def summary(bundle: Bundle) -> list[dict[str, object]]:
     if proof.pending_on_target:
         fields["pending on target"] = "; ".join(proof.pending_on_target)
     fields |= _neural_engine(bundle)
+    if delegates := manifest.recipe.options.get("delegates"):
+        fields["delegates"] = str(delegates)
     return [{"field": name, "value": value} for name, value in fields.items()]
 
 

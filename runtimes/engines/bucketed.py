@@ -241,13 +241,14 @@ def open_graphs(engine: Engine, bundle: Bundle, options: EngineOptions) -> Engin
 def open_buckets(
     engine: Engine, folder: Path, listed: Manifest | Listed, options: EngineOptions
 ) -> BucketedSession:
-    """Open graphs of fixed shapes; ManifestError where what is listed contradicts itself."""
+    """Open graphs of fixed shapes; ManifestError where what is listed contradicts itself.
+
+    Graphs that lie in one file are one session, which tells them by the inputs' shapes.
+    """
     plan = plan_of(listed)
-    graphs = [
-        (engine.open_model(folder / bucket.path, options), bucket.sizes)
-        for bucket in listed.buckets
-    ]
-    return BucketedSession(plan, graphs)
+    paths = dict.fromkeys(bucket.path for bucket in listed.buckets)
+    opened = {path: engine.open_model(folder / path, options) for path in paths}
+    return BucketedSession(plan, [(opened[one.path], one.sizes) for one in listed.buckets])
 
 
 def plan_of(listed: Manifest | Listed) -> Plan:

@@ -13,6 +13,7 @@ from .base import Engine
 
 ENGINES = {
     "coreml": "edgeward.runtimes.engines.coreml",
+    "litert": "edgeward.runtimes.engines.litert",
     "llama": "edgeward.runtimes.engines.llama",
     "onnxruntime": "edgeward.runtimes.engines.onnxruntime",
     "tensorrt": "edgeward.runtimes.engines.tensorrt",
@@ -22,6 +23,7 @@ ENGINE_OF_FORMAT = {
     "coreml": "coreml" if sys.platform == "darwin" else "mil",
     "gguf": "llama",
     "onnx": "onnxruntime",
+    "tflite": "litert",
 }
 GROUP = "edgeward.engines"
 

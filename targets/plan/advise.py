@@ -19,7 +19,7 @@ PREFERRED = {
     "onnx": ("fp16", "int8-weights", "int4-weights"),
     "compressed": ("fp8-dynamic", "w4a16-awq", "w4a16-gptq"),
     "coreml": ("fp16", "int8-weights", "int4-weights"),
-    "tflite": ("fp16", "int8"),
+    "tflite": ("fp16", "int8-dynamic", "int4-weights"),
     "neuron": ("bf16", "fp8"),
 }
 _LEAST_CONTEXT = 256

@@ -67,7 +67,10 @@ STORAGE: Mapping[tuple[str, str], Storage] = {
     # Formats that edgeward does not make yet, as their own converters store them.
     ("tflite", "fp32"): Storage(32, "fp32", 32),
     ("tflite", "fp16"): Storage(16, "fp32", 32, rest=16),
-    ("tflite", "int8"): Storage(8, "int8", 8, scale=32),
+    ("tflite", "int8-dynamic"): _INT8_ROWS,
+    ("tflite", "int8-weights"): Storage(8, "fp32", 32, scale=32),
+    ("tflite", "int4-weights"): Storage(4, "int8", 32, scale=16, block=32),
+    ("tflite", "int8-static"): Storage(8, "int8", 8, scale=32),
     ("neuron", "bf16"): Storage(16, "bf16", 16, rest=16),
     ("neuron", "fp8"): Storage(8, "fp8", 16, rest=16, scale=32, tables=False),
     ("compressed", "fp8-dynamic"): Storage(8, "fp8", 16, rest=16, scale=16, tables=False),

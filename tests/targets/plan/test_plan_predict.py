@@ -145,9 +145,9 @@ def test_every_kind_of_model_is_planned(
 
 
 def test_an_edge_tpu_writes_no_text_and_a_microcontroller_is_small(tmp_path: Path) -> None:
-    row = plan(tmp_path, "smollm2-135m", "coral-edgetpu", Recipe("tflite", "int8"))
+    row = plan(tmp_path, "smollm2-135m", "coral-edgetpu", Recipe("tflite", "int8-static"))
     assert "dynamic state" in row.reason
-    small = plan(tmp_path, "vit-base-patch16-224", "cortex-m7", Recipe("tflite", "int8"))
+    small = plan(tmp_path, "vit-base-patch16-224", "cortex-m7", Recipe("tflite", "int8-static"))
     assert not small.fits
 
 

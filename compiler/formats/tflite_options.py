@@ -1,0 +1,98 @@
+"""The options of TFLite's own, read before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeward.compiler.tasks import task_spec
+from edgeward.errors import UsageError
+from edgeward.runtimes.tasks.generation import context_limit
+from edgeward.runtimes.tasks.labels import read_config
+
+from .base import Job
+
+ROTATION = "rotation"
+CONTEXT, PREFILL = "context-length", "prefill"
+OPTIONS = frozenset({ROTATION, CONTEXT, PREFILL})
+HADAMARD, NONE = "hadamard", "none"
+_ROTATED = "int8-dynamic"
+_CONTEXT, _PREFILL = 1024, (128,)
+# Behind a sound there are but a few tokens that say what is to be written.
+_HEARD = (32,)
+# The proof's texts have as many tokens, where the model takes them.
+_LEAST_CONTEXT = 512
+_MOST_SIGNATURES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How a text generator is made: tokens that its cache holds, and that a call may take."""
+
+    context: int
+    calls: tuple[int, ...]
+
+    @property
+    def signatures(self) -> dict[str, int]:
+        """Tokens by the signature's name, the largest first; `decode` takes one."""
+        return {**{f"prefill_{size}": size for size in self.calls}, "decode": 1}
+
+
+def slots_of(job: Job) -> Slots | None:
+    """Return the slots of a text generator, None for another model.
+
+    Raises UsageError for numbers that are none, or that the model does not have.
+    """
+    asked = [name for name in (CONTEXT, PREFILL) if job.options.get(name)]
+    if not task_spec(job.source.task).generates:
+        if asked:
+            raise UsageError(f"{asked[0]} is for models that write", why=f"{job.source.task} none")
+        return None
+    limit = _limit(job)
+    most = min(_CONTEXT, limit or _CONTEXT)
+    (context,) = _numbers(job, CONTEXT, most=1) or (most,)
+    least = min(_LEAST_CONTEXT, limit or _LEAST_CONTEXT)
+    if context < least or (limit is not None and context > limit):
+        why = f"the proof needs {least}" + (f", the model takes {limit}" if limit else "")
+        raise UsageError(f"{CONTEXT}={context} cannot be", why=why)
+    usual = _HEARD if task_spec(job.source.task).modality == "speech" else _PREFILL
+    calls = _numbers(job, PREFILL, most=_MOST_SIGNATURES) or usual
+    sizes = sorted({min(size, context) for size in calls if size > 1}, reverse=True)
+    return Slots(context, tuple(sizes))
+
+
+def _limit(job: Job) -> int | None:
+    """Return how many tokens a text may have: what a decoder writes, where it has an encoder."""
+    config = read_config(job.source.folder)
+    written = config.get("max_target_positions")
+    if type(written) is int and 0 < written <= 1 << 20:
+        return written
+    return context_limit(job.source.folder, config)
+
+
+def _numbers(job: Job, name: str, most: int) -> tuple[int, ...]:
+    given = job.options.get(name, ())
+    for word in given:
+        if not word.isdecimal() or not word.isascii() or not 0 < int(word[:9]) <= 1 << 20:
+            raise UsageError(f"{name}={word[:20]} is no number of tokens")
+    if len(given) > most:
+        raise UsageError(f"{name} is given {len(given)} times", why=f"{most} at most")
+    return tuple(map(int, given))
+
+
+def rotation_of(job: Job) -> dict[str, str | int | float | bool]:
+    """Return what `rotation=hadamard` asks for; UsageError where it is for another precision.
+
+    Activations are turned before they are rounded, which spreads their outliers: nearer to the
+    original, and slower where floats are (`benchmarks/mobile/tflite.py`).
+    """
+    given = job.options.get(ROTATION)
+    if not given:
+        return {}
+    if len(given) > 1 or given[0] not in (HADAMARD, NONE):
+        raise UsageError(
+            f"{ROTATION}={given[-1][:20]} is not known", why=f"there are {HADAMARD} and {NONE}"
+        )
+    if job.recipe.precision != _ROTATED:
+        why = f"{_ROTATED} alone rounds activations as they come"
+        raise UsageError(f"{job.recipe.precision} has no {ROTATION}", why=why)
+    return {ROTATION: given[0]}
