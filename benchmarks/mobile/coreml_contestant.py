@@ -65,7 +65,7 @@ def make_ours(model: Path, task: str, out: Path, wide: bool) -> None:
     says = {"source": model.name, "revision": "", "license": "", "architecture": ""}
     params = {
         "task": task,
-        "files": [],
+        "files": ["config.json"],
         "ios": 18,
         "wide": wide,
         "says": says,

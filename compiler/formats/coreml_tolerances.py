@@ -56,8 +56,8 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
     **{("fp32", kind): _with_graph(EXACT_VECTORS) for kind in ("vectors", "classes", "tensors")},
     ("fp32", "distributions"): EXACT_GENERATION,
 }
-for _precision, (*_cosines, _top1) in _VECTORS.items():
+for _precision, (_mean, _hard, _least, _top1) in _VECTORS.items():
     for _kind in ("vectors", "tensors"):
-        TOLERANCES[_precision, _kind] = _rounded(*_cosines)
-    TOLERANCES[_precision, "classes"] = _rounded(*_cosines, top1=_top1)
+        TOLERANCES[_precision, _kind] = _rounded(_mean, _hard, _least)
+    TOLERANCES[_precision, "classes"] = _rounded(_mean, _hard, _least, _top1)
     TOLERANCES[_precision, "distributions"] = distributions(*_WRITES[_precision])
