@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .architectures import MODEL_TYPES
+from .architectures import MODEL_TYPES, Coverage
+from .formats import coreml, tflite
+from .mobile.refused import REFUSED_DECODERS, REFUSED_WRITERS
 from .tasks import TASKS
 
 _HEAD = """# Coverage
 
-What `edgeward compile` takes, as ONNX. Each pair is proved by a slow test on a tiny random model
+What `edgeward compile` takes, as ONNX, TFLite and Core ML; GGUF and compressed checkpoints go by
+their own converters.
+
+**ONNX.** Each pair is proved by a slow test on a tiny random model
 with weights of unit scale: it compiles, loads in ONNX Runtime, agrees with torch at shapes that
 were not traced (largest difference under 1e-4 of the outputs' standard deviation), and again in
 fp16, and in int8 where it has matrix products. Text generation is one graph that prefills and
@@ -15,17 +20,29 @@ decodes with its cache: proved with padding, in batches, by every token's distri
 with a decoder is two: `encoder_model.onnx` reads and gives the keys and values that the decoder
 looks back at, once; `decoder_with_past_model.onnx` writes, its first tokens too. Speech is proved
 by its words as well.
+
+**TFLite and Core ML.** Both are traced behind one front end (`compiler/mobile/`), which a slow
+test holds against the original for each pair. A text generator keeps its cache in slots, proved in
+the same way. Another slow test compiles one task of each kind of model in both formats, as it is
+and in int8, and proves it in LiteRT and in the evaluator.
 """
 
 
 def coverage_table() -> str:
-    """Return the page: one row a model type, the tasks that it is compiled for."""
+    """Return the page: one row a model type, the tasks that it is compiled for in each format."""
+    mobile = [tflite.coverage(), coreml.coverage()]
     by_type: dict[str, list[str]] = {}
     for task in TASKS:
         for model_type in MODEL_TYPES[task]:
             by_type.setdefault(model_type, []).append(task)
-    rows = [f"| {name} | {', '.join(tasks)} |" for name, tasks in sorted(by_type.items())]
-    return "\n".join([_HEAD, "| model type | tasks |", "|---|---|", *rows, ""])
+    rows = [
+        f"| {name} | {', '.join(tasks)} | "
+        + " | ".join(_taken(name, tasks, coverage) for coverage in mobile)
+        + " |"
+        for name, tasks in sorted(by_type.items())
+    ]
+    table = ["| model type | ONNX | TFLite | Core ML |", "|---|---|---|---|", *rows, ""]
+    return "\n".join([_HEAD, *table, *_refused(), ""])
 
 
 def coverage_cases() -> list[tuple[str, str]]:
@@ -36,3 +53,16 @@ def coverage_cases() -> list[tuple[str, str]]:
         if TASKS[task].kind in ("classes", "tensors")
         for model_type in sorted(MODEL_TYPES[task])
     ]
+
+
+def _taken(model_type: str, tasks: list[str], coverage: Coverage) -> str:
+    """Which of the tasks a format takes, in few words."""
+    taken = [task for task in tasks if coverage.takes(task, model_type, "")]
+    if taken == tasks:
+        return "all"
+    return ", ".join(taken) or "no"
+
+
+def _refused() -> list[str]:
+    reasons = {**REFUSED_DECODERS, **REFUSED_WRITERS}
+    return [f"{name} has no form for mobile engines: {why}." for name, why in reasons.items()]

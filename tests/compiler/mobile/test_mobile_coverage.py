@@ -1,0 +1,124 @@
+"""One task of each kind of model in both mobile formats: proved as it is, and in int8."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from documents import ROOT
+from fresh_cache import fresh_cache
+
+from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
+from edgeward.compiler.formats.registry import format_module
+from edgeward.compiler.progress import NullReporter
+from edgeward.compiler.stages import StageRunner
+from edgeward.compiler.toolchains.manager import Toolchains
+
+TARGETS = {"tflite": "android-mid", "coreml": "iphone-15-pro"}
+PRECISIONS = {"tflite": ("fp32", "int8-dynamic"), "coreml": ("fp16", "int8-weights")}
+SHAPES = {"batch": "batch=1", "sequence": "sequence=24", "samples": "samples=4000"}
+PAIRS = (
+    ("fill-mask", "albert"),
+    ("text-classification", "bert"),
+    ("token-classification", "camembert"),
+    ("question-answering", "data2vec-text"),
+    ("text-classification", "deberta"),
+    ("token-classification", "deberta-v2"),
+    ("text-classification", "distilbert"),
+    ("text-classification", "electra"),
+    ("text-classification", "ernie"),
+    ("text-classification", "ibert"),
+    ("fill-mask", "megatron-bert"),
+    ("text-classification", "modernbert"),
+    ("fill-mask", "mpnet"),
+    ("text-classification", "rembert"),
+    ("question-answering", "roberta"),
+    ("text-classification", "squeezebert"),
+    ("token-classification", "xlm-roberta"),
+    ("image-classification", "beit"),
+    ("image-classification", "convnext"),
+    ("image-classification", "deit"),
+    ("image-feature-extraction", "dinov2"),
+    ("image-classification", "mobilenet_v2"),
+    ("image-classification", "mobilevit"),
+    ("image-classification", "regnet"),
+    ("image-classification", "resnet"),
+    ("semantic-segmentation", "segformer"),
+    ("image-classification", "swin"),
+    ("image-classification", "vit"),
+    ("object-detection", "detr"),
+    ("object-detection", "yolos"),
+    ("depth-estimation", "dpt"),
+    ("audio-classification", "audio-spectrogram-transformer"),
+    ("ctc", "hubert"),
+    ("ctc", "wav2vec2"),
+    ("zero-shot-image-classification", "clip"),
+)
+HALF, EXACT = 0.9999, 0.999999
+ROUNDED = 0.98
+
+
+def test_enough_architectures_are_tried_and_each_is_taken() -> None:
+    assert len({model_type for _, model_type in PAIRS}) >= 25
+    for name in TARGETS:
+        coverage = format_module(name).coverage()
+        taken = {pair for pair in PAIRS if coverage.takes(*pair, "")}
+        assert len(taken) >= 25, set(PAIRS) - taken
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("heads")
+    python = Toolchains().ensure("onnx", NullReporter()).python
+    script = ROOT / "tests" / "support" / "make_heads.py"
+    subprocess.run([python, script, folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runner(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageRunner]:
+    """One for all models: torch is imported once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEWARD_CACHE", str(fresh_cache(tmp_path_factory.mktemp("c") / "cache")))
+        with stage_runner(CompileRequest("", (), heads), NullReporter()) as stages:
+            yield stages
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("format_name", TARGETS)
+@pytest.mark.parametrize(("task", "model_type"), PAIRS)
+def test_it_compiles_and_agrees(
+    runner: StageRunner, heads: Path, tmp_path: Path, task: str, model_type: str, format_name: str
+) -> None:
+    if not format_module(format_name).coverage().takes(task, model_type, ""):
+        pytest.skip(f"{format_name} does not take {model_type} for {task}")
+    exact, rounded = _compiled(runner, heads, tmp_path, task, model_type, format_name)
+    least = EXACT if format_name == "tflite" else HALF
+    assert exact.bundle.manifest.proof.figures["eval_cosine_mean"] > least
+    assert rounded.bundle.manifest.proof.figures["eval_cosine_mean"] > ROUNDED
+    assert rounded.bundle.manifest.size < exact.bundle.manifest.size
+
+
+def _compiled(
+    runner: StageRunner, heads: Path, output: Path, task: str, model_type: str, format_name: str
+) -> list[Compiled]:
+    from edgeward.compiler.shapes import axes_of
+    from edgeward.compiler.source import open_source
+
+    folder = heads / task / model_type
+    coverage = format_module(format_name).coverage()
+    source = open_source(str(folder), revision=None, task=task, coverages=[coverage])
+    request = CompileRequest(
+        model=str(folder),
+        targets=(TARGETS[format_name],),
+        output=output,
+        precisions=PRECISIONS[format_name],
+        format=format_name,
+        task=task,
+        shapes=",".join(SHAPES[axis] for axis in axes_of(source) if axis in SHAPES) or None,
+        accept_degraded=True,
+    )
+    return list(compile_model(request, runner=runner))
