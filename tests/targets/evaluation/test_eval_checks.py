@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,19 @@ def test_a_schema_is_kept_or_broken(tmp_path: Path) -> None:
 
 def test_a_schema_fetches_nothing(tmp_path: Path) -> None:
     path = tmp_path / "schema.json"
-    path.write_text(json.dumps({"$ref": "http://127.0.0.1:9/schema.json"}))
-    with pytest.raises(UsageError, match="refers to what is not in it"):
-        holds(f"json-schema={path}", "{}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # What would be fetched ends soon, so that a fetch is a failure and no endless wait.
+        socket.setdefaulttimeout(2)
+        try:
+            port = server.getsockname()[1]
+            path.write_text(json.dumps({"$ref": f"http://127.0.0.1:{port}/schema.json"}))
+            with pytest.raises(UsageError, match="refers to what is not in it"):
+                holds(f"json-schema={path}", "{}")
+        finally:
+            socket.setdefaulttimeout(None)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 @pytest.mark.parametrize(
