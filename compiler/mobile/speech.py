@@ -25,6 +25,7 @@ from .decoder_module import split_head
 from .front import HIDDEN, Front
 from .norms import swap_norms
 from .refused import REFUSED_WRITERS
+from .speech_bias import swap_biases
 
 CROSSED = ("present.{}.encoder.key", "present.{}.encoder.value")
 SOURCE_MASK = "encoder_attention_mask"
@@ -65,6 +66,7 @@ def open_writer_fronts(
     _check_context(model, context)
     model.set_attn_implementation("eager")
     swap_norms(model)
+    swap_biases(model, context)
     if head_split is not None:
         split_head(model, head_split)
     given = _example(spec, folder, model, sizes)
