@@ -6,7 +6,6 @@ ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "feature-extraction": ("bert", "deberta-v2", "modernbert"),
     "image-classification": ("convnextv2", "mobilenet_v2", "swinv2"),
     "semantic-segmentation": ("segformer",),
-    "object-detection": ("detr",),
     "depth-estimation": ("dpt",),
     "audio-classification": ("wav2vec2",),
 }

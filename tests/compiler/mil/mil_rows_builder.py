@@ -387,14 +387,15 @@ _PICTURES = {
 _PICTURES |= {
     f"resize/{mode}": (
         f"mb.resize(x=x, shape=[1, 0, {size}], resized_dims=np.uint32(2), sampling_mode='{mode}')",
-        f"sampled(x, [0, 1, 2], {places})",
+        f"sampled(x, {rows}, {places})",
         "f 1 2 3 4",
     )
-    for mode, size, places in (
-        ("DEFAULT", 8, "[0, 0.5, 1, 1.5, 2, 2.5, 3, 3]"),
-        ("STRICT_ALIGN_CORNERS", 7, "[0, 0.5, 1, 1.5, 2, 2.5, 3]"),
-        ("UNALIGN_CORNERS", 8, "[0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]"),
-        ("OFFSET_CORNERS", 6, "[0.25, 0.75, 1.25, 1.75, 2.25, 2.75]"),
+    for mode, size, places, rows in (
+        ("DEFAULT", 8, "[0, 0.5, 1, 1.5, 2, 2.5, 3, 3]", "[0, 1, 2]"),
+        ("STRICT_ALIGN_CORNERS", 7, "[0, 0.5, 1, 1.5, 2, 2.5, 3]", "[0, 1, 2]"),
+        ("UNALIGN_CORNERS", 8, "[0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]", "[0, 1, 2]"),
+        # Half a step from each end, on the axis that keeps its size too.
+        ("OFFSET_CORNERS", 6, "[0.25, 0.75, 1.25, 1.75, 2.25, 2.75]", "[1 / 3, 1, 5 / 3]"),
     )
 }
 _PICTURES |= {
