@@ -105,6 +105,8 @@ def test_a_server_that_keeps_up_has_no_waiting_and_one_that_does_not_has() -> No
     assert all(each.latency < 2_000_000 for each in quick)
     waited = [each.begun - each.due for each in slow]
     assert waited[-1] > 50 * NS
+    assert [each.latency for each in slow] == [each.ended - each.due for each in slow]
+    assert slow[-1].latency > waited[-1]
     assert all(b.begun >= a.ended for a, b in itertools.pairwise(slow))
 
 
