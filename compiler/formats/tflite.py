@@ -45,7 +45,8 @@ _SLOTTED = {
     "automatic-speech-recognition": "edgeward.compiler.formats.tflite_writer",
 }
 _ENCODER = {"encoder": "encoder.tflite"}
-_NOT_YET = ("text2text-generation",)
+# Their proof runs several rows at once, which a cache of slots does not hold.
+_NOT_YET = ("text2text-generation", "automatic-speech-recognition")
 _REPORTED = ("operators", "delegates")
 _LONGEST = 2000
 
