@@ -53,6 +53,10 @@ def test_a_room_imports_only_from_the_floors_below(room: str) -> None:
     assert found == set()
 
 
+# On a Mac Core ML is reached through coremltools alone.
+INTERFACES = {"runtimes/engines/coreml.py: coremltools"}
+
+
 @pytest.mark.parametrize("room", DEVICE_ROOMS)
 def test_nothing_that_a_device_installs_imports_a_converter(room: str) -> None:
     found = {
@@ -61,7 +65,7 @@ def test_nothing_that_a_device_installs_imports_a_converter(room: str) -> None:
         for module in imported(path)
         if module.partition(".")[0] in CONVERTERS
     }
-    assert found == set()
+    assert found <= INTERFACES
 
 
 def test_no_relative_import_leaves_its_room() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from edgeward.compiler.tolerance import EXACT_VECTORS, Bound, Tolerances, weights
 from edgeward.compiler.tolerances import TOLERANCES as ONNX_TOLERANCES
 
+_PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8-weights", "int4-weights", "int8-static")
 _DYNAMIC = Tolerances(
     golden=(Bound("cosine_mean", 0.98), Bound("cosine_min", 0.93)),
     compile_only=(Bound("eval_cosine_mean", 0.99), Bound("eval_cosine_min", 0.96)),
@@ -35,7 +36,7 @@ TOLERANCES: Mapping[tuple[str, str], Tolerances] = {
     **{("fp32", kind): EXACT_VECTORS for kind in ("vectors", "classes", "tensors")},
     **{
         (precision, kind): ONNX_TOLERANCES[precision, kind]
-        for precision in ("fp32", "fp16", "int8-dynamic", "int8-weights", "int4-weights")
+        for precision in _PRECISIONS
         for kind in ("distributions", "transcripts")
     },
     ("fp16", "vectors"): weights(0.9999, 0.999),

@@ -37,6 +37,7 @@ PERFECT = {
     "features_difference": 0.0,
     "pixels_difference": 0.0,
     "files_cosine_min": 1.0,
+    "graph_cosine_min": 1.0,
     **{
         f"{place}{name}": value
         for place in ("", "eval_")

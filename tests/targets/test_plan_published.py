@@ -195,7 +195,7 @@ def test_a_convolution_uses_a_weight_many_times_and_is_one_kernel() -> None:
 
 def test_an_edge_tpu_fetches_what_the_chip_does_not_hold() -> None:
     model, engine = facts("resnet-50"), cost_of("edgetpu")
-    hardware, weights = load("coral-edgetpu").hardware, weights_of(model, "tflite", "int8")
+    hardware, weights = load("coral-edgetpu").hardware, weights_of(model, "tflite", "int8-static")
     speed = speed_of(hardware, "npu", engine, "int8", Kernel())
     assert speed is not None
     held = replace(speed, on_chip=weights.read)
