@@ -118,7 +118,7 @@ def _untraced(graph: SequenceGraph, reference: Path) -> float:
         prefix = f"{number}.in."
         inputs = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
         ids, past = tensors[f"{number}.ids"], int(tensors[f"{number}.past"])
-        target = graph.read(inputs)
+        target = graph.read_rows(inputs)
         if past:
             target.step(np.ascontiguousarray(ids[:, :past]))
         logits = target.step(np.ascontiguousarray(ids[:, past:]))

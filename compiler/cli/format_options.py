@@ -57,7 +57,9 @@ FORMAT_OPTIONS = (
     FormatOption("group-size", "N", "Compressed: how many weights of a row share a scale."),
     FormatOption("minimum-ios", "16|17|18", "Core ML: the oldest iOS that the package runs on."),
     FormatOption("chunk-size", "SIZE", "Core ML: packages of at most this size, as 500MB."),
-    FormatOption("cache-length", "N", "Core ML: how many tokens a generator's cache holds."),
+    FormatOption(
+        "context-length", "N", "TFLite, Core ML: how many tokens a generator's cache holds."
+    ),
 )
 
 

@@ -59,13 +59,15 @@ def check(job: Job) -> None:
     """Refuse what the target's system is too old for, and options that are none."""
     ios = ios_of(job)
     chunk_bytes(job)
-    cache_length(job)
-    if task_spec(job.source.task).generates and ios < STATES_FROM_IOS:
+    if not task_spec(job.source.task).generates:
+        return
+    if ios < STATES_FROM_IOS:
         raise UnsupportedError(
             f"A text generator needs iOS {STATES_FROM_IOS}",
             why=f"its cache is a state, which Core ML of iOS {ios} does not have",
             next=f"edgeward compile … --minimum-ios {STATES_FROM_IOS}",
         )
+    cache_length(job)
 
 
 def toolchain() -> str:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from edgeward.errors import UnsupportedError, UsageError
 from edgeward.targets.profile import Engine, Profile
 
+from .context_length import CONTEXT_LENGTH, context_length
+
 if TYPE_CHECKING:
     from .base import Job
 
 ENGINE = "coreml"
-CHUNK_SIZE, CACHE_LENGTH, MINIMUM_IOS = "chunk-size", "cache-length", "minimum-ios"
-OPTIONS = frozenset({CHUNK_SIZE, CACHE_LENGTH, MINIMUM_IOS})
+CHUNK_SIZE, MINIMUM_IOS = "chunk-size", "minimum-ios"
+OPTIONS = frozenset({CHUNK_SIZE, CONTEXT_LENGTH, MINIMUM_IOS})
 # Core ML's own version beside the iOS that brought it; macOS is three numbers lower until 18.
 IOS_OF_COREML: Mapping[int, int] = {6: 16, 7: 17, 8: 18}
 # What a precision's operators need: tables of groups, blocks and 4 bits came with iOS 18.
@@ -66,16 +68,14 @@ def chunk_bytes(job: Job) -> int:
 
 
 def cache_length(job: Job) -> int:
-    """Return how many tokens a text generator's cache holds; UsageError for what is none."""
-    given = job.options.get(CACHE_LENGTH)
-    if not given:
-        return DEFAULT_CACHE
-    if not given[-1].isdecimal() or not 64 <= int(given[-1]) <= WIDEST:
+    """Return how many tokens a text generator's cache holds; UsageError for what cannot be."""
+    length = context_length(job, DEFAULT_CACHE)
+    if length > WIDEST:
         raise UsageError(
-            f"{CACHE_LENGTH}={given[-1][:20]} is no number of tokens",
-            why=f"a cache holds 64 to {WIDEST}",
+            f"{CONTEXT_LENGTH}={length} cannot be",
+            why=f"an axis above {WIDEST} leaves the Neural Engine",
         )
-    return int(given[-1])
+    return length
 
 
 def engine_of(profile: Profile) -> Engine:

@@ -6,21 +6,17 @@ from dataclasses import dataclass
 
 from edgeward.compiler.tasks import task_spec
 from edgeward.errors import UsageError
-from edgeward.runtimes.tasks.generation import context_limit
-from edgeward.runtimes.tasks.labels import read_config
 
 from .base import Job
+from .context_length import CONTEXT_LENGTH, context_length
 
-ROTATION = "rotation"
-CONTEXT, PREFILL = "context-length", "prefill"
-OPTIONS = frozenset({ROTATION, CONTEXT, PREFILL})
+ROTATION, PREFILL = "rotation", "prefill"
+OPTIONS = frozenset({ROTATION, CONTEXT_LENGTH, PREFILL})
 HADAMARD, NONE = "hadamard", "none"
 _ROTATED = "int8-dynamic"
 _CONTEXT, _PREFILL = 1024, (128,)
 # Behind a sound there are but a few tokens that say what is to be written.
 _HEARD = (32,)
-# The proof's texts have as many tokens, where the model takes them.
-_LEAST_CONTEXT = 512
 _MOST_SIGNATURES = 8
 
 
@@ -42,31 +38,16 @@ def slots_of(job: Job) -> Slots | None:
 
     Raises UsageError for numbers that are none, or that the model does not have.
     """
-    asked = [name for name in (CONTEXT, PREFILL) if job.options.get(name)]
+    asked = [name for name in (CONTEXT_LENGTH, PREFILL) if job.options.get(name)]
     if not task_spec(job.source.task).generates:
         if asked:
             raise UsageError(f"{asked[0]} is for models that write", why=f"{job.source.task} none")
         return None
-    limit = _limit(job)
-    most = min(_CONTEXT, limit or _CONTEXT)
-    (context,) = _numbers(job, CONTEXT, most=1) or (most,)
-    least = min(_LEAST_CONTEXT, limit or _LEAST_CONTEXT)
-    if context < least or (limit is not None and context > limit):
-        why = f"the proof needs {least}" + (f", the model takes {limit}" if limit else "")
-        raise UsageError(f"{CONTEXT}={context} cannot be", why=why)
+    context = context_length(job, _CONTEXT)
     usual = _HEARD if task_spec(job.source.task).modality == "speech" else _PREFILL
     calls = _numbers(job, PREFILL, most=_MOST_SIGNATURES) or usual
     sizes = sorted({min(size, context) for size in calls if size > 1}, reverse=True)
     return Slots(context, tuple(sizes))
-
-
-def _limit(job: Job) -> int | None:
-    """Return how many tokens a text may have: what a decoder writes, where it has an encoder."""
-    config = read_config(job.source.folder)
-    written = config.get("max_target_positions")
-    if type(written) is int and 0 < written <= 1 << 20:
-        return written
-    return context_limit(job.source.folder, config)
 
 
 def _numbers(job: Job, name: str, most: int) -> tuple[int, ...]:

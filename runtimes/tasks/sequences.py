@@ -19,7 +19,7 @@ from edgeward.runtimes.engines.base import EngineSession, Tensor
 
 from .cache_steps import LOGITS, Cache, Steps, open_steps
 from .sampling import Sampler, Sampling
-from .slots import SlottedState, slots_of
+from .slots import SlottedRows, SlottedState, slots_of
 from .streaming import Running, picked_tokens
 from .writing_rules import WritingRules
 
@@ -61,6 +61,14 @@ class SequenceGraph:
             return SlottedState(self._slots, self._read_once(inputs))
         cache = self.begun(inputs)
         return Target(open_steps(self._engine, cache))
+
+    def read_rows(self, inputs: Mapping[str, Tensor]) -> Target | SlottedRows:
+        """Do what `read` does for several rows, whatever the engine takes at once."""
+        if self._slots is None:
+            return Target(open_steps(self._engine, self.begun(inputs)))
+        rows = range(len(inputs[self.encoder.inputs[0]]))
+        apart = [{name: value[row : row + 1] for name, value in inputs.items()} for row in rows]
+        return SlottedRows([SlottedState(self._slots, self._read_once(one)) for one in apart])
 
     def begun(self, inputs: Mapping[str, Tensor]) -> Cache:
         """Run the encoder and return what the decoder is given beside its first tokens."""

@@ -140,6 +140,18 @@ class SlottedState:
             yield logits[0, :tokens]
 
 
+class SlottedRows:
+    """Several texts, each in a cache of its own, which take their tokens in turn."""
+
+    def __init__(self, states: Sequence[SlottedState]) -> None:
+        self._states = states
+
+    def step(self, ids: Tensor) -> Floats:
+        """Add tokens (rows, new) to every row: logits (rows, new, vocabulary)."""
+        rows = zip(self._states, ids, strict=True)
+        return np.concatenate([state.step(row[np.newaxis]) for state, row in rows])
+
+
 def calls(tokens: int, room: int, steps: Sequence[int]) -> list[Call]:
     """Return the calls that run so many tokens in a cache with that much room, few and cheap.
 

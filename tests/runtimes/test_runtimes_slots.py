@@ -186,3 +186,14 @@ def test_an_encoder_is_read_once_and_its_outputs_are_held() -> None:
     np.testing.assert_allclose(found, plain(ids, features.sum((0, 1))), atol=1e-3)
     with pytest.raises(UnsupportedError, match="one text"):
         graph.read({"input_features": np.repeat(features, 2, axis=0)})
+
+
+def test_rows_are_read_and_written_each_in_a_cache_of_its_own() -> None:
+    graph = SequenceGraph(Engine(Slots(64, (8, 1)), {"encoder": Reader()}))
+    features = np.random.default_rng(2).standard_normal((3, 5, WIDTH)).astype(np.float32)
+    rows = np.array([random_ids(11), random_ids(11)[::-1], random_ids(11)])
+    target = graph.read_rows({"input_features": features})
+    found = np.concatenate([target.step(rows[:, :4]), target.step(rows[:, 4:])], axis=1)
+    for row, ids in enumerate(rows):
+        wanted = plain(list(ids), features[row : row + 1].sum((0, 1)))
+        np.testing.assert_allclose(found[row], wanted, atol=1e-3)

@@ -167,7 +167,7 @@ def test_a_package_above_the_chunk_size_is_split_and_computes_the_same(compiled:
 
 
 def test_a_generator_writes_with_states_what_the_original_does(compiled: Compile) -> None:
-    one = compiled("decoders/llama", options={"cache-length": ("128",)})
+    one = compiled("decoders/llama")
     found = figures(one)
     assert found["graph_kl_mean"] < 1e-5
     assert found["eval_kl_mean"] < 1e-3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,10 +88,25 @@ def test_chunks_of_rounded_weights_are_smaller_and_sizes_are_checked() -> None:
     for wrong in ("", "0", "x", "-3MB", "5TB"):
         with pytest.raises(UsageError, match="is no size"):
             chunk_bytes(job(options={"chunk-size": (wrong,)}))
-    for wrong in ("63", "many", "20000"):
-        with pytest.raises(UsageError, match="no number of tokens"):
-            cache_length(job(options={"cache-length": (wrong,)}))
-    assert cache_length(job(options={"cache-length": ("256",)})) == 256
+
+
+def writer(folder: Path, longest: int, *asked: str) -> Job:
+    """A text generator of so many positions, asked for a cache of so many tokens."""
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": longest}))
+    plain = job(task="text-generation", options={"context-length": asked} if asked else {})
+    return replace(plain, source=replace(plain.source, folder=folder))
+
+
+def test_a_cache_has_the_length_that_the_model_and_the_proof_need(tmp_path: Path) -> None:
+    assert cache_length(writer(tmp_path, 8192)) == 512
+    assert cache_length(writer(tmp_path, 128)) == 128
+    assert cache_length(writer(tmp_path, 8192, "2048")) == 2048
+    for longest, wrong in ((8192, "128"), (8192, "0"), (8192, "many"), (1024, "2048")):
+        with pytest.raises(UsageError, match=r"tokens|cannot be"):
+            cache_length(writer(tmp_path, longest, wrong))
+    with pytest.raises(UsageError, match="cannot be") as told:
+        cache_length(writer(tmp_path, 1 << 17, "20000"))
+    assert "Neural Engine" in told.value.why
 
 
 def test_the_toolchain_holds_what_writes_packages() -> None:
