@@ -46,7 +46,7 @@ _SLOTTED = {
 }
 _ENCODER = {"encoder": "encoder.tflite"}
 # Their proof runs several rows at once, which a cache of slots does not hold.
-_NOT_YET = ("text2text-generation", "automatic-speech-recognition")
+_NOT_YET = ("text2text-generation",)
 _REPORTED = ("operators", "delegates")
 _LONGEST = 2000
 
