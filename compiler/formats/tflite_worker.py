@@ -13,14 +13,14 @@ from edgeward.compiler.preprocessors import complete_settings
 from edgeward.compiler.reference_model import load_another, load_tokenizer
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
-from edgeward.errors import StageError, UnsupportedError
+from edgeward.errors import StageError
 from edgeward.runtimes.engines.litert_file import FileTensor, TFLiteFile, read_tflite
 from edgeward.runtimes.tasks.tokens import TextTokenizer
 
 from .onnx_assets import copy_assets
 
 FILE = "model.tflite"
-_IDS, _MASK, _SEQUENCE = "input_ids", "attention_mask", "sequence"
+_IDS = "input_ids"
 
 
 class Traced(Protocol):
@@ -49,7 +49,6 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     fronts = {name: open_front(spec.name, folder, model, sizes) for name, sizes in named.items()}
     first = next(iter(fronts.values()))
     inputs = [name for name in first.inputs if name in taken]
-    _refuse_what_shows(inputs, named)
     context.progress(0.1, "holding it against the original")
     proofs = [prove_front(one, spec.name, folder, named[name]) for name, one in fronts.items()]
     context.progress(0.2, "converting")
@@ -138,16 +137,6 @@ def _spec(name: str, tensor: FileTensor, front: Front) -> dict[str, Any]:
     axes = front.axes.get(name, {})
     shape = [axes.get(place, length) for place, length in enumerate(tensor.shape)]
     return {"name": name, "dtype": tensor.dtype, "shape": shape}
-
-
-def _refuse_what_shows(inputs: Sequence[str], named: Mapping[str, Mapping[str, int]]) -> None:
-    """Texts are padded: a model without a mask would read the padding."""
-    padded = any(_SEQUENCE in sizes for sizes in named.values())
-    if padded and _MASK not in inputs:
-        raise UnsupportedError(
-            "This model cannot have fixed lengths",
-            why=f"it has no {_MASK}, so it would read what fills a text up",
-        )
 
 
 def _padding(inputs: Sequence[str], assets: Path, own: Mapping[str, int]) -> dict[str, int]:

@@ -42,6 +42,7 @@ def simplified(module: nn.Module, inputs: Sequence[torch.Tensor]) -> fx.GraphMod
     traced = program.run_decompositions({}).module(check_guards=False)
     _drop_what_does_nothing(traced.graph)
     _fold(traced)
+    _reshape(traced.graph)
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
     traced.recompile()
@@ -74,10 +75,17 @@ def _fold(traced: fx.GraphModule) -> None:
         if all(user in known for user in node.users) or not isinstance(known[node], torch.Tensor):
             continue
         name = f"constant_{number}"
-        # With its strides: what comes after was traced for those.
-        traced.register_buffer(name, known[node].detach(), persistent=False)
+        # Converters write a tensor's memory as it lies, whatever its strides say.
+        traced.register_buffer(name, known[node].clone().contiguous(), persistent=False)
         with traced.graph.inserting_before(node):
             node.replace_all_uses_with(traced.graph.get_attr(name))
+
+
+def _reshape(graph: fx.Graph) -> None:
+    """A view of what a constant led to was traced for that constant's strides."""
+    for node in graph.nodes:
+        if node.target is _ATEN.view.default:
+            node.target = _ATEN.reshape.default
 
 
 def _is_constant(node: fx.Node, known: dict[fx.Node, Any]) -> bool:

@@ -23,6 +23,8 @@ FOLDED = {
     f"aten.{name}" for name in ("arange.default", "cos.default", "sin.default", "alias.default")
 }
 MASKS = {"aten.masked_fill.Scalar", "aten.masked_fill.Tensor", "aten.bitwise_not.default"}
+HEADS = {"fill-mask", "question-answering", "text-classification", "token-classification"}
+HEADED = {"albert", "bert", "deberta-v2", "modernbert", "mpnet"}
 FRONT_TASKS = sorted({task for task, _ in front_pairs()})
 NORMS = {
     "rms norm",
@@ -71,7 +73,7 @@ def models(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_it_computes_what_the_original_does(
     python: Path, models: tuple[Path, Path], task: str
 ) -> None:
-    pairs = ["/".join(pair) for pair in front_pairs() if pair[0] == task]
+    pairs = ["/".join(pair) for pair in front_pairs() if pair[0] == task and _is_tried(*pair)]
     found = _lines(_run(python, "prove_fronts.py", *map(str, models), *pairs))
     assert [one["pair"] for one in found] == pairs
     assert [one for one in found if "error" in one] == []
@@ -91,6 +93,14 @@ def test_safe_modules_hold_where_float16_does_not(python: Path) -> None:
         assert figures["float32"] < FLOAT32_DIFFERENCE, name
         assert figures["float16"] < 0.02, name
     assert {name for name, one in found.items() if one["original in float16"] > 1} == OVERFLOWS
+
+
+def _is_tried(task: str, model_type: str) -> bool:
+    """Bodies of every type, heads of a few: those of texts differ by little.
+
+    Whatever is compiled is held against its original again.
+    """
+    return task not in HEADS or model_type in HEADED
 
 
 def _run(python: Path, script: str, *arguments: str) -> str:
