@@ -80,6 +80,8 @@ def build(job: Job, stages: Stages) -> Artifact:
     done = {"convert": stages.run(_convert(job))}
     if job.recipe.precision not in _AS_IT_IS:
         done["compress"] = stages.run(_compress(job, done["convert"], stages))
+    elif int(str(done["convert"].data["size_bytes"])) > chunk_bytes(job):
+        done["chunk"] = stages.run(_chunk(job, done["convert"]))
     model = done[list(done)[-1]]
     chunks = int(str(model.data.get("chunks", 1)))
     roles = [f"chunk{number}" for number in range(2, chunks + 1)]
@@ -141,13 +143,12 @@ def _convert(job: Job) -> StageSpec:
     return StageSpec(
         name="convert",
         call=f"{_WORKER}:convert_decoder" if generates else f"{_WORKER}:convert",
-        version=1,
+        version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={
             "task": source.task,
             "files": list(source.files),
             "ios": ios_of(job),
-            "chunk_bytes": chunk_bytes(job) if job.recipe.precision in _AS_IT_IS else None,
             "wide": job.recipe.precision == "fp32",
             "says": {
                 "source": source.id,
@@ -159,6 +160,18 @@ def _convert(job: Job) -> StageSpec:
         },
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 4 + (2 << 30),
+    )
+
+
+def _chunk(job: Job, convert: StageResult) -> StageSpec:
+    return StageSpec(
+        name="chunk",
+        call=f"{_WORKER}:chunk",
+        version=1,
+        inputs={"model": convert.as_input()},
+        params={"chunk_bytes": chunk_bytes(job)},
+        toolchain=toolchain(),
+        estimate_bytes=job.source.weight_bytes * 2 + (1 << 30),
     )
 
 

@@ -11,7 +11,7 @@ from edgeward.errors import UnsupportedError
 _MOST = 15
 
 
-def split(package: Path, most_bytes: int | None) -> int:
+def split(package: Path, most_bytes: int) -> int:
     """Write `chunk2.mlpackage`, … beside a package that is too large; how many there are then.
 
     The package becomes the first; each hands what it has to the next by the values' names.
@@ -19,7 +19,7 @@ def split(package: Path, most_bytes: int | None) -> int:
     packages, and where the weights cannot be parted so far.
     """
     chunks, beside = [package], sorted(package.parent.glob("*.mlpackage"))
-    if most_bytes is None or all(_size(one) <= most_bytes for one in beside):
+    if all(_size(one) <= most_bytes for one in beside):
         return 1
     if len(beside) > 1:
         raise _too_large(package, most_bytes, "packages of several sizes are not split")

@@ -87,8 +87,7 @@ def _tensors(check: _Check, told: Listed) -> dict[str, float]:
         for case in cases:
             given = check.model(**case.tensors, return_dict=True)
             wanted.append({name: getattr(given, name).numpy() for name in check.spec.outputs})
-    options = EngineOptions(threads=1, parts=_chunks(check.exact.parent))
-    session = open_buckets(_Exact(), check.exact.parent, told, options)
+    session = open_buckets(_Exact(), check.exact.parent, told, EngineOptions(threads=1))
     found = []
     for case in cases:
         inputs = {name: tensor.numpy() for name, tensor in case.tensors.items()}
@@ -98,11 +97,6 @@ def _tensors(check: _Check, told: Listed) -> dict[str, float]:
     check.context.progress(0.7, "what a device is held to")
     _write_tensors(check)
     return _agreement(wanted, found)
-
-
-def _chunks(folder: Path) -> dict[str, Path]:
-    """The packages behind the first, where the float package was split."""
-    return {path.stem: path for path in folder.glob("chunk*.mlpackage")}
 
 
 class _Exact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -58,11 +59,10 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
         places = {name: _set_aside(context, path) for name, path in places.items()}
         merge(places, context.out / "model.mlpackage")
         places = dict.fromkeys(places, context.out / "model.mlpackage")
-    chunks = split(context.out / "model.mlpackage", params["chunk_bytes"])
     return {
         **_signature(fronts[MAIN]),
         "packages": {name: path.name for name, path in places.items()},
-        **finished(context.out, chunks),
+        **finished(context.out, chunks=1),
     }
 
 
@@ -79,8 +79,15 @@ def convert_decoder(context: StageContext, params: Mapping[str, Any]) -> dict[st
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, "tokens", words]}],
         "padding": {},
         "context": front.context,
-        **finished(context.out, split(context.out / "model.mlpackage", params["chunk_bytes"])),
+        **finished(context.out, chunks=1),
     }
+
+
+def chunk(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Split a package that is too large for one."""
+    for package in context.inputs["model"].glob("*.mlpackage"):
+        shutil.copytree(package, context.out / package.name)
+    return finished(context.out, split(context.out / "model.mlpackage", params["chunk_bytes"]))
 
 
 def compress(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
