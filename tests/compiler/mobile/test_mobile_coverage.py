@@ -47,8 +47,10 @@ PAIRS = (
     ("ctc", "wav2vec2"),
     ("zero-shot-image-classification", "clip"),
 )
-HALF, EXACT = 0.9999, 0.999999
+HALF, EXACT = 0.9999, 0.99999
 ROUNDED = 0.98
+# What int8 ruins, which the proof has to find.
+FALL_SHORT = {("tflite", "detr")}
 
 
 def test_enough_architectures_are_tried_and_each_is_taken() -> None:
@@ -89,6 +91,9 @@ def test_it_compiles_and_agrees(
     exact, rounded = _compiled(runner, heads, tmp_path, task, model_type, format_name)
     least = EXACT if format_name == "tflite" else HALF
     assert exact.bundle.manifest.proof.figures["eval_cosine_mean"] > least
+    if (format_name, model_type) in FALL_SHORT:
+        assert rounded.bundle.manifest.proof.degraded
+        return
     assert rounded.bundle.manifest.proof.figures["eval_cosine_mean"] > ROUNDED
     assert rounded.bundle.manifest.size < exact.bundle.manifest.size
 
