@@ -22,10 +22,10 @@ looks back at, once; `decoder_with_past_model.onnx` writes, its first tokens too
 by its words as well.
 
 **TFLite and Core ML.** Both are traced behind one front end (`compiler/mobile/`). Whatever is
-compiled is held against its original before it is converted; a slow test does that for every body
-and for several of each head, another for text generators, whose cache lies in slots. A third
-compiles a task of each of 26 architectures in both formats, as it is and in int8, and proves it in
-LiteRT and in the evaluator.
+compiled is held against its original before it is converted. Slow tests compile a task of each of
+26 architectures in both formats, as it is and in int8, and prove it in LiteRT and in the evaluator;
+hold the front end of every other model type against its original; and do that for text generators,
+whose cache lies in slots.
 """
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
+from mobile_pairs import PAIRS
 
 from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
 from edgeward.compiler.formats.registry import format_module
@@ -19,34 +20,6 @@ from edgeward.compiler.toolchains.manager import Toolchains
 TARGETS = {"tflite": "android-mid", "coreml": "iphone-15-pro"}
 PRECISIONS = {"tflite": ("fp32", "int8-dynamic"), "coreml": ("fp16", "int8-weights")}
 SHAPES = {"batch": "batch=1", "sequence": "sequence=24", "samples": "samples=4000"}
-PAIRS = (
-    ("fill-mask", "albert"),
-    ("text-classification", "bert"),
-    ("text-classification", "deberta"),
-    ("token-classification", "deberta-v2"),
-    ("text-classification", "distilbert"),
-    ("text-classification", "ibert"),
-    ("text-classification", "modernbert"),
-    ("fill-mask", "mpnet"),
-    ("text-classification", "rembert"),
-    ("question-answering", "roberta"),
-    ("text-classification", "squeezebert"),
-    ("token-classification", "xlm-roberta"),
-    ("image-classification", "convnext"),
-    ("image-feature-extraction", "dinov2"),
-    ("image-classification", "mobilenet_v2"),
-    ("image-classification", "mobilevit"),
-    ("image-classification", "regnet"),
-    ("image-classification", "resnet"),
-    ("semantic-segmentation", "segformer"),
-    ("image-classification", "swin"),
-    ("image-classification", "vit"),
-    ("object-detection", "detr"),
-    ("object-detection", "yolos"),
-    ("audio-classification", "audio-spectrogram-transformer"),
-    ("ctc", "wav2vec2"),
-    ("zero-shot-image-classification", "clip"),
-)
 HALF, EXACT = 0.9999, 0.99999
 ROUNDED = 0.98
 # What int8 ruins, which the proof has to find.
