@@ -34,7 +34,7 @@ def main() -> None:
 
 def written(engine: Any, text: str, tokens: list[int]) -> dict[str, Any]:
     """Return the tokens of a text, and what comes behind it, by how many tokens it has."""
-    counts = sorted({1, 2, 3, len(tokens) // 2, len(tokens)} - {0})
+    counts = sorted({min(count, len(tokens)) for count in (1, 2, 3, 8, len(tokens))} - {0})
     return {
         "tokens": engine.tokenize(text),
         "found": [_behind(engine, text, count) for count in counts],
