@@ -20,7 +20,7 @@ from edgeward.compiler.tolerance import Tolerances
 from edgeward.errors import UnsupportedError
 
 from .base import Artifact, Job, Stages
-from .tflite_options import OPTIONS, rotation_of, slots_of
+from .tflite_options import OPTIONS, contained, rotation_of, slots_of
 from .tflite_rules import refuse_newer, refuse_static_attention
 from .tflite_tolerances import TOLERANCES
 
@@ -37,7 +37,7 @@ ENGINE_TOOLCHAINS: Mapping[str, tuple[str, str]] = {
 _NO_PACKAGE = ("edgetpu", "tflite-micro")
 STATIC = "int8-static"
 EXACT = "fp32"
-FILE = "model.tflite"
+FILE, CONTAINER = "model.tflite", "model.litertlm"
 SIGNATURE = "serving_default"
 _WORKER = "edgeward.compiler.formats.tflite_worker"
 _SLOTTED = {
@@ -71,6 +71,7 @@ def check(job: Job) -> None:
     engine, _ = _engine(job)
     rotation_of(job)
     slots_of(job)
+    contained(job)
     refuse_newer(job.recipe.precision, engine)
     if job.recipe.precision == STATIC:
         refuse_static_attention(job.source.folder, job.source.architecture)
@@ -91,6 +92,10 @@ def build(job: Job, stages: Stages) -> Artifact:
             inputs["samples"] = done["calibrate"] = stages.run(_calibrate(job, model, stages))
         model = done["quantise"] = stages.run(_quantise(job, inputs))
     described = done["describe"] = stages.run(_describe(job, model, done["convert"]))
+    files = _files(described)
+    if contained(job):
+        whole = done["contain"] = stages.run(_contain(job, described, done["convert"]))
+        files[CONTAINER] = whole.path / CONTAINER
     shapes = _shapes(job, done["convert"]) if job.shapes else {}
     return Artifact(
         model=described.as_input(FILE),
@@ -102,7 +107,7 @@ def build(job: Job, stages: Stages) -> Artifact:
         parts=_ENCODER if job.source.task == "automatic-speech-recognition" else {},
         shapes=shapes,
         buckets={FILE: FILE} if shapes else {},
-        files=_files(described),
+        files=files,
         findings=tuple(str(one) for one in _listed(described, "findings")),
         pending=_pending(job),
     )
@@ -149,7 +154,7 @@ def _convert(job: Job) -> StageSpec:
     return StageSpec(
         name="convert",
         call=f"{_SLOTTED.get(source.task, _WORKER)}:convert",
-        version=2,
+        version=3 if slots is not None else 2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={**params, **more},
         toolchain=toolchain(),
@@ -206,6 +211,19 @@ def _describe(job: Job, model: StageResult, converted: StageResult) -> StageSpec
         },
         toolchain=toolchain(),
         estimate_bytes=source.weight_bytes * 2 + (1 << 29),
+    )
+
+
+def _contain(job: Job, described: StageResult, converted: StageResult) -> StageSpec:
+    slots = slots_of(job)
+    return StageSpec(
+        name="contain",
+        call="edgeward.compiler.formats.tflite_litertlm:contain",
+        version=1,
+        inputs={"model": described.as_input(FILE), "assets": converted.as_input("assets")},
+        params={"slots": slots.context if slots else 0},
+        toolchain=toolchain(),
+        estimate_bytes=1 << 29,
     )
 
 

@@ -15,7 +15,8 @@ from edgeward.compiler.tasks import task_spec
 from edgeward.runtimes.engines.litert_file import read_tflite
 
 from .onnx_assets import copy_assets
-from .tflite_worker import FILE, write_signatures
+from .tflite_signatures import write_slots
+from .tflite_worker import FILE
 
 
 def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     context.progress(0.3, "converting")
     path = context.out / FILE
     with joined_heads(model):
-        write_signatures(fronts, list(first.inputs), path)
+        write_slots(fronts, path)
     copy_assets(folder, context.out / "assets", params["files"], load_tokenizer(folder))
     told = read_tflite(path)
     return {

@@ -10,14 +10,16 @@ from edgeward.errors import UsageError
 from .base import Job
 from .context_length import CONTEXT_LENGTH, context_length
 
-ROTATION, PREFILL = "rotation", "prefill"
-OPTIONS = frozenset({ROTATION, CONTEXT_LENGTH, PREFILL})
+ROTATION, PREFILL, LITERTLM = "rotation", "prefill", "litertlm"
+OPTIONS = frozenset({ROTATION, CONTEXT_LENGTH, PREFILL, LITERTLM})
+_YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 HADAMARD, NONE = "hadamard", "none"
 _ROTATED = "int8-dynamic"
 _CONTEXT, _PREFILL = 1024, (128,)
 # Behind a sound there are but a few tokens that say what is to be written.
 _HEARD = (32,)
 _MOST_SIGNATURES = 8
+_WRITES = "text-generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,19 @@ def _numbers(job: Job, name: str, most: int) -> tuple[int, ...]:
     if len(given) > most:
         raise UsageError(f"{name} is given {len(given)} times", why=f"{most} at most")
     return tuple(map(int, given))
+
+
+def contained(job: Job) -> bool:
+    """Whether a text generator is also to be one file for LiteRT-LM; UsageError for another."""
+    given = job.options.get(LITERTLM)
+    if not given:
+        return False
+    word = given[-1].lower()
+    if len(given) > 1 or word not in (*_YES, *_NO):
+        raise UsageError(f"{LITERTLM}={given[-1][:20]} is not known", why="it is yes or no")
+    if word in _YES and job.source.task != _WRITES:
+        raise UsageError(f"{LITERTLM} is for text generators", why=f"not {job.source.task}")
+    return word in _YES
 
 
 def rotation_of(job: Job) -> dict[str, str | int | float | bool]:

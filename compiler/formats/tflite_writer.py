@@ -17,6 +17,7 @@ from edgeward.compiler.tasks import task_spec
 from edgeward.runtimes.engines.litert_file import read_tflite
 
 from .onnx_assets import copy_assets
+from .tflite_signatures import write_slots
 from .tflite_worker import FILE, write_signatures
 
 ENCODER = "encoder.tflite"
@@ -44,8 +45,7 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     write_signatures({"serving_default": encoder}, list(encoder.inputs), context.out / ENCODER)
     context.progress(0.6, "converting the decoder")
     decoders = {name: fronts.decoders[tokens] for name, tokens in named.items()}
-    first = next(iter(decoders.values()))
-    write_signatures(decoders, list(first.inputs), context.out / FILE)
+    write_slots(decoders, context.out / FILE)
     copy_assets(folder, context.out / "assets", params["files"], load_tokenizer(folder))
     operators = sum(
         len(graph.operators)

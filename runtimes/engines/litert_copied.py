@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeward.errors import EngineError, UsageError
 
 from .base import Tensor
-from .litert_slots import IDS, LOGITS, NEW, POSITION, Layout
+from .litert_slots import LOGITS, PLACES, TOKENS, Layout, places_of
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ class CopiedSlots:
 
     def call(self, size: int, ids: NDArray[np.int32], position: int, cache: ArrayCache) -> Tensor:
         """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
-        given = {**cache.now, **cache.held, IDS: np.ascontiguousarray(ids, np.int32)}
-        given[POSITION] = np.array([position], np.int32)
+        given = {**cache.now, **cache.held, TOKENS: np.ascontiguousarray(ids, np.int32)}
+        given[PLACES] = places_of(position, size)
         with self.turn:
             try:
                 runner = self.interpreter.get_signature_runner(self.layout.calls[size].name)
@@ -62,5 +62,5 @@ class CopiedSlots:
             except (ValueError, RuntimeError) as error:
                 why = str(error)[:500]
                 raise EngineError("tflite-runtime failed while running", why=why) from error
-        cache.now = {name: found[f"{NEW}{name}"] for name in cache.now}
+        cache.now = {name: found[name] for name in cache.now}
         return np.asarray(found[LOGITS])

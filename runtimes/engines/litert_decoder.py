@@ -12,7 +12,9 @@ from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineSession, Tensor
 from .litert_copied import CopiedSlots
-from .litert_slots import IDS, LOGITS, CompiledSlots, Layout
+from .litert_slots import LOGITS, CompiledSlots, Layout
+
+IDS = "input_ids"
 
 
 class LiteRTDecoder:

@@ -1,8 +1,9 @@
 """Decoders in TFLite: signatures that take a cache and give it back, run without copying it.
 
-A signature has `input_ids` (1, tokens), `position` (1,) and the cache by name; it gives `logits`
-and each of the cache as `new_NAME`. Two copies of a cache lie in memory that LiteRT reads and
-writes itself: what one call wrote is what the next one reads.
+A signature has `tokens` (1, count), their places `input_pos` (count,) one behind the other, and the
+cache by name; it gives `logits` and the cache by the same names. LiteRT-LM calls it the same way.
+Two copies of a cache lie in memory that LiteRT reads and writes itself: what one call wrote is what
+the next one reads.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from edgeward.errors import EngineError, UsageError
 from .base import Tensor
 from .litert_file import FileGraph, FileSignature, TFLiteFile
 
-IDS, POSITION, LOGITS = "input_ids", "position", "logits"
-NEW = "new_"
+TOKENS, PLACES, LOGITS = "tokens", "input_pos", "logits"
 _KINDS: Mapping[str, type[np.generic]] = {"encoder_attention_mask": np.int32}
 
 
@@ -56,7 +56,7 @@ def layout_of(told: TFLiteFile) -> Layout | None:
     Raises EngineError where its signatures do not share one cache.
     """
     first = told.signatures[0]
-    if not {IDS, POSITION} <= set(first.inputs) or LOGITS not in first.outputs:
+    if not {TOKENS, PLACES} <= set(first.inputs) or LOGITS not in first.outputs:
         return None
     found = [_layout(told.graphs[one.graph], one) for one in told.signatures]
     cache, held = found[0][1:]
@@ -72,11 +72,11 @@ def _layout(
 ) -> tuple[Call, dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     shapes = {name: graph.tensors[index].shape for name, index in one.inputs.items()}
     told = {name: graph.tensors[index].shape for name, index in one.outputs.items()}
-    ids, logits = shapes.pop(IDS), told[LOGITS]
-    shapes.pop(POSITION, None)
-    cache = {name: shape for name, shape in shapes.items() if f"{NEW}{name}" in told}
-    fits = all(len(shape) == 4 and told[f"{NEW}{name}"] == shape for name, shape in cache.items())
-    if len(ids) != 2 or ids[0] != 1 or len(logits) != 3 or logits[1] != ids[1] or not fits:
+    ids, places, logits = shapes.pop(TOKENS), shapes.pop(PLACES, ()), told[LOGITS]
+    cache = {name: shape for name, shape in shapes.items() if name in told}
+    fits = all(len(shape) == 4 and told[name] == shape for name, shape in cache.items())
+    one_each = len(ids) == 2 and ids[0] == 1 and places == ids[1:]
+    if not one_each or len(logits) != 3 or logits[1] != ids[1] or not fits:
         raise EngineError(f"The signature {one.name} is not one of a decoder with a cache")
     held = {name: shape for name, shape in shapes.items() if name not in cache}
     return Call(one.name, ids[1], logits), cache, held
@@ -104,11 +104,11 @@ class SlotCache:
         self._ends: dict[int, tuple[Any, Any, Any]] = {}
 
     def ends(self, call: Call) -> tuple[Any, Any, Any]:
-        """Return the buffers of ids, position and logits, made when a call is first run."""
+        """Return the buffers of tokens, places and logits, made when a call is first run."""
         if call.tokens not in self._ends:
             self._ends[call.tokens] = (
-                self._model.create_input_buffer_by_name(call.name, IDS),
-                self._model.create_input_buffer_by_name(call.name, POSITION),
+                self._model.create_input_buffer_by_name(call.name, TOKENS),
+                self._model.create_input_buffer_by_name(call.name, PLACES),
                 self._model.create_output_buffer_by_name(call.name, LOGITS),
             )
         return self._ends[call.tokens]
@@ -118,6 +118,11 @@ def _written(model: Any, call: str, name: str, value: Tensor) -> Any:
     buffer = model.create_input_buffer_by_name(call, name)
     buffer.write(np.ascontiguousarray(value, _KINDS.get(name, np.float32)))
     return buffer
+
+
+def places_of(position: int, size: int) -> NDArray[np.int32]:
+    """Return the places of so many tokens from `position` on, (size,)."""
+    return np.arange(position, position + size, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +150,13 @@ class CompiledSlots:
     def call(self, size: int, ids: NDArray[np.int32], position: int, cache: SlotCache) -> Tensor:
         """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
         call = self.layout.calls[size]
-        given, place, logits = cache.ends(call)
+        given, places, logits = cache.ends(call)
         given.write(np.ascontiguousarray(ids, np.int32))
-        place.write(np.array([position], np.int32))
-        inputs = {**cache.now, **cache.held, IDS: given, POSITION: place}
-        outputs = {f"{NEW}{name}": buffer for name, buffer in cache.then.items()}
+        places.write(places_of(position, size))
+        inputs = {**cache.now, **cache.held, TOKENS: given, PLACES: places}
         with self.turn:
             try:
-                self.model.run_by_name(call.name, inputs, {**outputs, LOGITS: logits})
+                self.model.run_by_name(call.name, inputs, {**cache.then, LOGITS: logits})
             except (ValueError, RuntimeError) as error:
                 raise EngineError("LiteRT failed while running", why=_words(error)) from error
         cache.now, cache.then = cache.then, cache.now

@@ -25,14 +25,17 @@ _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cl
 
 
 class ChatTemplate:
-    """A model's chat template; UnsupportedError where the model has none."""
+    """A model's chat template; UnsupportedError where the model has none.
+
+    `source` is its text, `tokens` the special tokens that it finds by name.
+    """
 
     def __init__(self, folder: Path) -> None:
         settings = _object(folder / "tokenizer_config.json")
-        source = _source(folder, settings)
-        self._tokens = _special_tokens({**_object(folder / "special_tokens_map.json"), **settings})
+        self.source = _source(folder, settings)
+        self.tokens = _special_tokens({**_object(folder / "special_tokens_map.json"), **settings})
         self._budget, self._one_at_a_time = Budget(), threading.Lock()
-        self._template = _compile(source, self._budget)
+        self._template = _compile(self.source, self._budget)
 
     def render(
         self,
@@ -49,7 +52,7 @@ class ChatTemplate:
         from jinja2.exceptions import SecurityError
 
         context = {
-            **self._tokens,
+            **self.tokens,
             "messages": check_messages(messages),
             "tools": tools,
             "documents": None,

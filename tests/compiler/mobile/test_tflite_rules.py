@@ -14,7 +14,7 @@ from tiny_tflite import tiny_tflite
 from edgeward.compiler.formats import tflite
 from edgeward.compiler.formats.base import Job
 from edgeward.compiler.formats.tflite_delegates import DELEGATES, absorbed, is_integer, words
-from edgeward.compiler.formats.tflite_options import slots_of
+from edgeward.compiler.formats.tflite_options import contained, slots_of
 from edgeward.compiler.formats.tflite_rules import refuse_static_graph
 from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.shapes import FixedShapes
@@ -167,6 +167,9 @@ def test_generators_have_slots_by_their_context(tmp_path: Path) -> None:
         ("text-generation", {"prefill": ("²",)}, "no number"),
         ("feature-extraction", {"prefill": ("64",)}, "for models that write"),
         ("feature-extraction", {"rotation": ("up",)}, "not known"),
+        ("feature-extraction", {"litertlm": ("yes",)}, "for text generators"),
+        ("automatic-speech-recognition", {"litertlm": ("yes",)}, "for text generators"),
+        ("text-generation", {"litertlm": ("perhaps",)}, "yes or no"),
     ],
 )
 def test_options_that_cannot_be_are_refused(
@@ -174,6 +177,13 @@ def test_options_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=words_):
         tflite.check(job(tmp_path, task=task, options=options, max_position_embeddings=8192))
+
+
+def test_a_container_is_made_where_it_is_asked_for(tmp_path: Path) -> None:
+    def asked(*words: str) -> bool:
+        return contained(job(tmp_path, task="text-generation", options={"litertlm": words}))
+
+    assert [asked(), asked("yes"), asked("True"), asked("no")] == [False, True, True, False]
 
 
 def test_only_dynamic_integers_are_rotated(tmp_path: Path) -> None:
