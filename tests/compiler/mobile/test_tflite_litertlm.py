@@ -13,7 +13,6 @@ import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
 from gguf_peers import python_room, run
-from smollm2 import smollm2
 
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.toolchains.manager import Toolchains
@@ -107,11 +106,3 @@ def test_what_lies_in_it_is_the_bundles(tiny: Path, tmp_path: Path) -> None:
     told = files[".pbtext"].read_text()
     assert "max_num_tokens: 390" in told
     assert "generic_model" in told
-
-
-def test_a_real_model_is_continued_alike(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    bundle = compiled(smollm2(), tmp_path_factory.mktemp("real"), "fp32")
-    ours, theirs = both(bundle, tmp_path, TEXTS[:2], 16)
-    check_same(ours, theirs)
