@@ -9,7 +9,11 @@ from edgeward.compiler.architectures import DECODERS, SPEECH_WRITERS, WRITERS
 # By model type; `decoder_kinds.py` adds what a configuration alone may ask for.
 REFUSED_DECODERS: Mapping[str, str] = {}
 _BLOCKS = "its encoder attends in blocks that it cuts by the text's length"
-REFUSED_WRITERS: Mapping[str, str] = {"longt5": _BLOCKS, "pegasus_x": _BLOCKS}
+REFUSED_WRITERS: Mapping[str, str] = {
+    "longt5": _BLOCKS,
+    "mvp": "its decoder takes the places of its tokens from the length of its cache alone",
+    "pegasus_x": _BLOCKS,
+}
 
 SLOTTED_DECODERS = DECODERS - set(REFUSED_DECODERS)
 SLOTTED_WRITERS = (WRITERS | SPEECH_WRITERS) - set(REFUSED_WRITERS)

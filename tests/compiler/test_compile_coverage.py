@@ -71,6 +71,11 @@ def compiled(runner: StageRunner, heads: Path, tmp_path: Path) -> Compile:
     return run
 
 
+def _is_rounded(task: str, model_type: str) -> bool:
+    """Whether it is rounded too: of a body with several heads the first alone."""
+    return task == next(first for first, other in coverage_cases() if other == model_type)
+
+
 @pytest.mark.parametrize(("task", "model_type"), coverage_cases())
 def test_it_compiles_and_agrees(compiled: Compile, task: str, model_type: str) -> None:
     exact = compiled(task, model_type)
@@ -80,6 +85,8 @@ def test_it_compiles_and_agrees(compiled: Compile, task: str, model_type: str) -
     assert proof.figures.get("eval_top1_agreement", 1.0) > 0.999
     assert not proof.degraded
     assert exact.bundle.manifest.task == task
+    if not _is_rounded(task, model_type):
+        return
     half = compiled(task, model_type, "fp16").bundle.manifest
     assert half.proof.figures["eval_cosine_mean"] > 0.9999
     assert half.size < exact.bundle.manifest.size

@@ -21,7 +21,7 @@ PAIRS = (
     ("image-classification", "convnext"),
     ("image-feature-extraction", "dinov2"),
     ("image-classification", "mobilenet_v2"),
-    ("image-classification", "mobilevit"),
+    ("image-classification", "deit"),
     ("image-classification", "regnet"),
     ("image-classification", "resnet"),
     ("semantic-segmentation", "segformer"),
