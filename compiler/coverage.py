@@ -16,10 +16,10 @@ their own converters.
 with weights of unit scale: it compiles, loads in ONNX Runtime, agrees with torch at shapes that
 were not traced (largest difference under 1e-4 of the outputs' standard deviation); each model type
 again in fp16, and in int8 where it has matrix products. Text generation is one graph that prefills
-and decodes with its cache: proved with padding, in batches, by every token's distribution. An encoder
-with a decoder is two: `encoder_model.onnx` reads and gives the keys and values that the decoder
-looks back at, once; `decoder_with_past_model.onnx` writes, its first tokens too. Speech is proved
-by its words as well.
+and decodes with its cache: proved with padding, in batches, by every token's distribution. An
+encoder with a decoder is two: `encoder_model.onnx` reads and gives the keys and values that the
+decoder looks back at, once; `decoder_with_past_model.onnx` writes, its first tokens too. Speech is
+proved by its words as well.
 
 **TFLite and Core ML.** Both are traced behind one front end (`compiler/mobile/`). Whatever is
 compiled is held against its original before it is converted. Slow tests compile a task of each of
