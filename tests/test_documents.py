@@ -149,6 +149,8 @@ def test_a_reader_of_the_readme_gets_there(reader: Reader) -> None:
         else:
             reader.type(snippet.text)
     assert sorted(p.name for p in (reader.folder / "build").iterdir()) == [
+        "all-MiniLM-L6-v2-android-mid-tflite-int8-dynamic",
+        "all-MiniLM-L6-v2-iphone-15-pro-coreml-int8-weights",
         "all-MiniLM-L6-v2-jetson-orin-nano-fp16",
         "all-MiniLM-L6-v2-jetson-orin-nano-fp32",
         "all-MiniLM-L6-v2-jetson-orin-nano-int8-dynamic",
