@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ORION = "reports of others, not measured here"
 WIDEST, MOST_AXES = 16_384, 5
 _FLOAT32 = 11
 _SOURCES = {

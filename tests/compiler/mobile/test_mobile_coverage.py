@@ -20,7 +20,9 @@ from edgeward.compiler.toolchains.manager import Toolchains
 TARGETS = {"tflite": "android-mid", "coreml": "iphone-15-pro"}
 PRECISIONS = {"tflite": ("fp32", "int8-dynamic"), "coreml": ("fp16", "int8-weights")}
 SHAPES = {"batch": "batch=1", "sequence": "sequence=24", "samples": "samples=4000"}
-HALF, EXACT = 0.9999, 0.99999
+HALF, EXACT = 0.9999, 0.999999
+# A random detector whose scores lie close together: measured 0.9999984.
+CLOSE = {("tflite", "yolos"): 0.999998}
 ROUNDED = 0.98
 # What int8 ruins, which the proof has to find.
 FALL_SHORT = {("tflite", "detr")}
@@ -30,8 +32,7 @@ def test_enough_architectures_are_tried_and_each_is_taken() -> None:
     assert len({model_type for _, model_type in PAIRS}) >= 25
     for name in TARGETS:
         coverage = format_module(name).coverage()
-        taken = {pair for pair in PAIRS if coverage.takes(*pair, "")}
-        assert len(taken) >= 25, set(PAIRS) - taken
+        assert [pair for pair in PAIRS if not coverage.takes(*pair, "")] == []
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +60,9 @@ def runner(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 def test_it_compiles_and_agrees(
     runner: StageRunner, heads: Path, tmp_path: Path, task: str, model_type: str, format_name: str
 ) -> None:
-    if not format_module(format_name).coverage().takes(task, model_type, ""):
-        pytest.skip(f"{format_name} does not take {model_type} for {task}")
     exact, rounded = _compiled(runner, heads, tmp_path, task, model_type, format_name)
-    least = EXACT if format_name == "tflite" else HALF
+    usual = EXACT if format_name == "tflite" else HALF
+    least = CLOSE.get((format_name, model_type), usual)
     assert exact.bundle.manifest.proof.figures["eval_cosine_mean"] > least
     if (format_name, model_type) in FALL_SHORT:
         assert rounded.bundle.manifest.proof.degraded
