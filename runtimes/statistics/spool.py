@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from edgeward.errors import EdgewardError
 
 MAX_ROWS = 10_000
+_BUSY_S = 10.0
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS deltas (id INTEGER PRIMARY KEY AUTOINCREMENT, delta TEXT)",
     "CREATE TABLE IF NOT EXISTS claim (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER)",
@@ -24,7 +26,7 @@ class Spool:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         with self._connection() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
             for statement in _SCHEMA:
                 connection.execute(statement)
 
@@ -69,7 +71,7 @@ class Spool:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
-            connection = sqlite3.connect(self.path, timeout=10)
+            connection = sqlite3.connect(self.path, timeout=_BUSY_S)
         except sqlite3.Error as error:
             raise self._unusable(error) from None
         try:
@@ -86,6 +88,23 @@ class Spool:
             why=str(error),
             next=f"move {self.path} away: a new one is made",
         )
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """SQLite's own wait for a lock leaves out the change of the journal: two that make it meet."""
+    deadline = time.monotonic() + _BUSY_S
+    while not _changed_journal(connection, deadline):
+        time.sleep(0.01)
+
+
+def _changed_journal(connection: sqlite3.Connection, deadline: float) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error) or time.monotonic() > deadline:
+            raise
+        return False
+    return True
 
 
 def _delta(text: object) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,21 @@ def test_several_processes_may_append_to_one_spool(tmp_path: Path) -> None:
     found = [delta for _, delta in Spool(path).peek()]
     for who in range(3):
         assert [delta["n"] for delta in found if delta["who"] == who] == list(range(25))
+
+
+def test_several_may_make_one_spool_at_once(tmp_path: Path) -> None:
+    writers = 8
+    together = threading.Barrier(writers)
+
+    def write(path: Path, who: int) -> None:
+        together.wait()
+        Spool(path).append({"who": who})
+
+    with ThreadPoolExecutor(writers) as pool:
+        for spool in range(15):
+            path = tmp_path / str(spool)
+            list(pool.map(write, [path] * writers, range(writers)))
+            assert sorted(delta["who"] for _, delta in Spool(path).peek()) == list(range(writers))
 
 
 @pytest.mark.parametrize(("disk", "requests"), [("frees", 2), ("stays full", 0)])
