@@ -71,7 +71,7 @@ def _verify(job: Job, texts: ProofTexts, artifact: Artifact, reference: StageRes
     return StageSpec(
         name="verify",
         call=call,
-        version=6,
+        version=7,
         inputs={
             "model": artifact.model,
             "assets": artifact.results[0].as_input("assets"),
@@ -93,7 +93,7 @@ def _benchmark(job: Job, artifact: Artifact, reference: StageResult) -> StageSpe
     return StageSpec(
         name="benchmark",
         call="edgeward.compiler.measured:benchmark",
-        version=2,
+        version=3,
         inputs={"model": artifact.model, **_timed_inputs(artifact, reference)},
         params={**_timed_params(job), **_parts(artifact)},
         toolchain=artifact.engine_toolchain,
@@ -110,7 +110,7 @@ def race(proved: Sequence[Proved], stages: Stages) -> dict[str, float]:
         StageSpec(
             name="race",
             call="edgeward.compiler.measured:race",
-            version=1,
+            version=2,
             inputs={**models, **_timed_inputs(first.artifact, first.reference)},
             params={
                 **_timed_params(first.job),

@@ -91,12 +91,12 @@ PASSES = {
         options={"compute": "float32"},
     ),
     "int8-dynamic": Pass(
-        "_quantized", "onnx_worker:quantise", 4, {}, portable=True, reads_fused=True
+        "_quantized", "onnx_worker:quantise", 5, {}, portable=True, reads_fused=True
     ),
     "int8-mixed": Pass(
         "_quantized_mixed",
         "onnx_weights:mix_dynamic",
-        1,
+        2,
         {},
         portable=True,
         calibrated=True,

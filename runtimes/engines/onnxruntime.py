@@ -19,6 +19,9 @@ from .huge_pages import huge_pages
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 _ERRORS_ONLY = 3
+# x86 without VNNI adds pairs of 8-bit products in 16 bits, which overflow: the file that another
+# machine proved would answer otherwise there. (kOrtSessionOptionsAvx2PrecisionMode)
+_NO_SATURATION = ("session.x64quantprecision", "1")
 
 
 class OnnxRuntimeSession:
@@ -29,15 +32,9 @@ class OnnxRuntimeSession:
             role: OnnxRuntimeSession(module, part, replace(options, parts={}))
             for role, part in options.parts.items()
         }
-        settings = module.SessionOptions()
-        settings.log_severity_level = _ERRORS_ONLY
-        if options.threads:
-            settings.intra_op_num_threads = options.threads
-            settings.inter_op_num_threads = 1
-        providers = _available(module, options.providers or DEFAULT_PROVIDERS)
         try:
             with huge_pages():
-                self.native = module.InferenceSession(str(path), settings, providers=providers)
+                self.native = _precise_or_plain(module, path, options)
         except Exception as error:
             raise EngineError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name}",
@@ -103,6 +100,26 @@ def open_model(path: Path, options: EngineOptions) -> OnnxRuntimeSession:
             "ONNX Runtime is not installed", why=str(error), next="pip install 'edgeward[onnx]'"
         ) from None
     return OnnxRuntimeSession(module, path, options)
+
+
+def _precise_or_plain(module: Any, path: Path, options: EngineOptions) -> Any:
+    """ONNX Runtime 1.32 cannot load a weight that two products share in its precise mode."""
+    providers = _available(module, options.providers or DEFAULT_PROVIDERS)
+    settings = _settings(module, options)
+    settings.add_session_config_entry(*_NO_SATURATION)
+    try:
+        return module.InferenceSession(str(path), settings, providers=providers)
+    except module.capi.onnxruntime_pybind11_state.Fail:
+        return module.InferenceSession(str(path), _settings(module, options), providers=providers)
+
+
+def _settings(module: Any, options: EngineOptions) -> Any:
+    settings = module.SessionOptions()
+    settings.log_severity_level = _ERRORS_ONLY
+    if options.threads:
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+    return settings
 
 
 def _array(name: str, value: object) -> Tensor:

@@ -16,7 +16,6 @@ def to_dynamic(
     source: Path,
     target: Path,
     *,
-    reduce_range: bool = False,
     tables: bool = True,
     keep: Collection[str] = (),
 ) -> dict[str, Any]:
@@ -24,12 +23,11 @@ def to_dynamic(
 
     ONNX Runtime fuses the form to DynamicQuantizeMatMul or MatMulIntegerToFloat; all operators are
     standard ones. It needs no shapes, so fused graphs and weights beside the graph do as well.
-    `tables` also stores embedding tables as int8 rows; `reduce_range` keeps weights to 7 bits for
-    x86 processors without VNNI, whose 8-bit products saturate; `keep` names nodes or weights to
-    leave. Raises UnsupportedError where the graph has nothing to quantise.
+    `tables` also stores embedding tables as int8 rows; `keep` names nodes or weights to leave.
+    Raises UnsupportedError where the graph has nothing to quantise.
     """
     graph = Graph(source)
-    weights = Int8Weights(graph, bits=7 if reduce_range else 8, keep=frozenset(keep))
+    weights = Int8Weights(graph, bits=_bits(graph), keep=frozenset(keep))
     work = _Work(graph, weights)
     # Tables first, so that heads find theirs.
     gathers = [weights.gather(node) if tables else [] for node in graph.proto.node]
@@ -51,6 +49,16 @@ def to_dynamic(
         "bytes_before": size_of(source),
         "bytes": size_of(target),
     }
+
+
+def _bits(graph: Graph) -> int:
+    """7 where products share a weight (ALBERT's layers), else 8.
+
+    Without VNNI an x86 processor overflows on 8 bits but in ONNX Runtime's precise mode, which
+    cannot load a weight that two products read (1.32: "replace the existing tensor").
+    """
+    names = [weight.name for node in graph.proto.node if (weight := graph.weight(node)) is not None]
+    return 8 if len(names) == len(set(names)) else 7
 
 
 class _Work:

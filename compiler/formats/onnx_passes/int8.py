@@ -33,7 +33,10 @@ class Matrix:
 
 @dataclass(slots=True)
 class Int8Weights:
-    """Rounds a graph's weights once each; a head tied to its table reads the table's bytes."""
+    """Rounds a graph's weights once each; a head tied to its table reads the table's bytes.
+
+    `bits` is of products; a table is only read, so it has 8.
+    """
 
     graph: Graph
     bits: int = 8
@@ -80,7 +83,7 @@ class Int8Weights:
         if table.ndim != 2 or not self._wanted(node.name, name, table):
             return []
         if name not in self._tables:
-            rows = round_rows(table, self.bits)
+            rows = round_rows(table)
             codes = graph.add(rows.codes, f"{name}_int8")
             scales = graph.add(rows.scales, f"{name}_scale")
             self._tables[name] = (codes, scales, (table.shape[0], table.shape[1]))
