@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from model_folder import write_model
 from small_hub import COMMIT, small_hub
+from typed import Done, typed
 
 FAILED, USAGE = 1, 2
 NOWHERE = "http://127.0.0.1:9"
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -24,12 +24,18 @@ def model(tmp_path: Path) -> Path:
     return write_model(tmp_path / "model")
 
 
-def compile_(model: str | Path, *more: str, target: str = "kiosk-x86", **settings: str) -> Done:
-    command = [sys.executable, "-m", "edgeward", "compile", str(model), "--target", target]
-    return subprocess.run(
-        [*command, "--dry-run", "--report", "json", *more],
+def compile_(model: str | Path, *more: str, target: str = "kiosk-x86") -> Done:
+    return typed("compile", model, "--target", target, "--dry-run", "--report", "json", *more)
+
+
+def compile_alone(model: str, **settings: str) -> Done:
+    """The hub's client reads its settings once: a process of its own."""
+    words = ["compile", model, "--target", "kiosk-x86", "--dry-run", "--report", "json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeward", *words],
         env={**os.environ, **settings}, capture_output=True, text=True, check=False,
     )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def cached(model: Path, home: Path) -> Path:
@@ -65,7 +71,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(model: Path, tmp_pa
 
 def test_a_hub_id_resolves_from_the_hubs_cache(model: Path, tmp_path: Path) -> None:
     cached(model, tmp_path / "hf")
-    done = compile_("org/tiny", HF_HOME=str(tmp_path / "hf"), HF_HUB_OFFLINE="1")
+    done = compile_alone("org/tiny", HF_HOME=str(tmp_path / "hf"), HF_HUB_OFFLINE="1")
     assert [row["bundle"] for row in json.loads(done.stdout)] == ["tiny-kiosk-x86-int8-dynamic"]
 
 
@@ -75,13 +81,13 @@ def test_a_cached_file_that_links_elsewhere_is_refused(model: Path, tmp_path: Pa
     tokenizer = cached(model, tmp_path / "hf") / "tokenizer.json"
     tokenizer.unlink()
     tokenizer.symlink_to(secret)
-    done = compile_("org/tiny", HF_HOME=str(tmp_path / "hf"), HF_HUB_OFFLINE="1")
+    done = compile_alone("org/tiny", HF_HOME=str(tmp_path / "hf"), HF_HUB_OFFLINE="1")
     assert "leads out" in told(done, FAILED)
 
 
 def test_a_hub_id_is_downloaded(model: Path, tmp_path: Path) -> None:
     with small_hub(model) as hub:
-        done = compile_("org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=hub.url)
+        done = compile_alone("org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=hub.url)
     assert json.loads(done.stdout)
     assert not [path for path in hub.asked if not path.startswith(("/api/models/", "/org/tiny/"))]
     assert sorted(hub.fetched) == ["config.json", "model.safetensors", "tokenizer.json"]
@@ -90,7 +96,7 @@ def test_a_hub_id_is_downloaded(model: Path, tmp_path: Path) -> None:
 def test_the_weights_of_an_unsupported_model_are_not_downloaded(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m", model_type="mamba", architectures=["MambaModel"])
     with small_hub(model) as hub:
-        done = compile_("org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=hub.url)
+        done = compile_alone("org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=hub.url)
     said = told(done, FAILED)
     assert "MambaModel" in said
     assert "modernbert" in said
@@ -104,13 +110,15 @@ def test_a_hub_that_answers_nonsense_is_told(
     model: Path, tmp_path: Path, nonsense: tuple[int, bytes]
 ) -> None:
     with small_hub(model, nonsense) as hub:
-        done = compile_("org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=hub.url)
+        done = compile_alone("org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=hub.url)
     assert "could not be downloaded" in told(done, FAILED)
 
 
 @pytest.mark.parametrize("offline", ["0", "1"])
 def test_without_a_network_it_says_what_to_run(tmp_path: Path, offline: str) -> None:
-    done = compile_("org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=NOWHERE, HF_HUB_OFFLINE=offline)
+    done = compile_alone(
+        "org/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=NOWHERE, HF_HUB_OFFLINE=offline
+    )
     assert "Next: check the name and the network, or: edgeward compile ./tiny" in told(done, FAILED)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_folder import write_model
 from proved_job import job
+from typed import typed
 
 from edgeward.compiler.shape_verify import turns_of, worst
 from edgeward.compiler.shapes import (
@@ -146,11 +144,7 @@ def test_another_format_has_none(tmp_path: Path) -> None:
 )
 def test_the_command_refuses_before_work_begins(tmp_path: Path, shapes: str, words: str) -> None:
     model = write_model(tmp_path / "model")
-    command = [sys.executable, "-m", "edgeward", "compile", str(model), "-t", "kiosk-x86"]
-    done = subprocess.run(
-        [*command, "--shapes", shapes, "--dry-run"],
-        env=dict(os.environ), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = typed("compile", model, "-t", "kiosk-x86", "--shapes", shapes, "--dry-run")
     assert (done.returncode, done.stdout) == (USAGE, "")
     assert words in done.stderr
 

@@ -1,8 +1,7 @@
 import json
-import subprocess
-import sys
 
 import pytest
+from typed import typed
 
 from edgeward.compiler import doctor
 from edgeward.compiler.cache_dir import cache_root
@@ -17,8 +16,7 @@ def fresh_cache(tmp_path, monkeypatch):
 
 
 def edgeward(*arguments):
-    command = [sys.executable, "-m", "edgeward", "doctor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return typed("doctor", *arguments)
 
 
 def test_it_names_everything_with_the_command_that_makes_it():

@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typed import typed
 
 from edgeward.runtimes.bundle.read import Bundle
 
 
-def edgeward(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgeward", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_a_good_bundle_passes(tiny_bundle: Bundle) -> None:
-    done = edgeward("verify", tiny_bundle.path, "-o", "json")
+    done = typed("verify", tiny_bundle.path, "-o", "json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert {row["metric"] for row in rows} == {"cosine_min", "token_ids_equal"}
@@ -30,7 +26,7 @@ def test_a_good_bundle_passes(tiny_bundle: Bundle) -> None:
 
 
 def test_perturbed_weights_fall_short(make_bundle: Any) -> None:
-    done = edgeward("verify", make_bundle("spoiled", noise=2.0).path)
+    done = typed("verify", make_bundle("spoiled", noise=2.0).path)
     assert done.returncode == 3
     assert "cosine_min" in done.stderr
     assert "cosine_min" in done.stdout
@@ -39,7 +35,7 @@ def test_perturbed_weights_fall_short(make_bundle: Any) -> None:
 
 def test_one_bad_bundle_among_good_ones_is_named(tiny_bundle: Bundle, make_bundle: Any) -> None:
     spoiled = make_bundle("spoiled", noise=2.0)
-    done = edgeward("verify", tiny_bundle.path, spoiled.path, "-o", "csv")
+    done = typed("verify", tiny_bundle.path, spoiled.path, "-o", "csv")
     assert done.returncode == 3
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert {row["bundle"] for row in rows} == {"tiny", "spoiled"}
@@ -54,7 +50,7 @@ def test_another_tokenizer_falls_short(make_bundle: Any) -> None:
     text = json.dumps(document).replace("gate", "noon")
     cases.write_text(text)
     repair(bundle.path)
-    assert edgeward("verify", bundle.path).returncode == 3
+    assert typed("verify", bundle.path).returncode == 3
 
 
 def repair(bundle: Path) -> None:
@@ -72,7 +68,7 @@ def test_damage_is_told_in_words(make_bundle: Any) -> None:
     bundle = make_bundle("damaged")
     bundle.entry.write_bytes(bundle.entry.read_bytes()[:-1])
     for verb in ("verify", "inspect"):
-        done = edgeward(verb, bundle.path)
+        done = typed(verb, bundle.path)
         assert done.returncode == 1
         assert "onnx/model.onnx" in done.stderr
         assert "Traceback" not in done.stderr
@@ -80,18 +76,18 @@ def test_damage_is_told_in_words(make_bundle: Any) -> None:
 
 @pytest.mark.parametrize("verb", ["verify", "inspect", "serve"])
 def test_there_is_no_bundle_there(verb: str, tmp_path: Path) -> None:
-    done = edgeward(verb, tmp_path / "nowhere")
+    done = typed(verb, tmp_path / "nowhere")
     assert done.returncode == 1
     assert "No bundle at" in done.stderr
     assert "edgeward compile" in done.stderr
 
 
 def test_inspect_shows_what_the_manifest_claims(tiny_bundle: Bundle) -> None:
-    table = edgeward("inspect", tiny_bundle.path)
+    table = typed("inspect", tiny_bundle.path)
     assert table.returncode == 0
     for words in ("x86-64-cpu", "fp32", "feature-extraction", "engine"):
         assert words in table.stdout
-    document = json.loads(edgeward("inspect", tiny_bundle.path, "-o", "json").stdout)
+    document = json.loads(typed("inspect", tiny_bundle.path, "-o", "json").stdout)
     assert document["digest"] == tiny_bundle.digest
     assert document["entry"] == "onnx/model.onnx"
 
@@ -101,7 +97,7 @@ def test_inspect_shows_what_the_manifest_claims(tiny_bundle: Bundle) -> None:
     [["verify"], ["verify", "x", "-o", "yaml"], ["inspect"], ["frobnicate"], ["verify", "--what"]],
 )
 def test_wrong_usage_is_code_2(words: list[str]) -> None:
-    done = edgeward(*words)
+    done = typed(*words)
     assert done.returncode == 2
     assert "Usage" in done.stderr
     assert done.stdout == ""
@@ -123,7 +119,7 @@ def test_the_selftest_prints_one_json_object(tiny_bundle: Bundle, make_bundle: A
 def test_a_hostile_name_cannot_drive_the_terminal(make_bundle: Any) -> None:
     bundle = make_bundle("hostile")
     (bundle.path / "\x1b[2Jgone").write_text("")
-    done = edgeward("inspect", bundle.path)
+    done = typed("inspect", bundle.path)
     assert done.returncode == 1
     assert "\\x1b[2Jgone" in done.stderr
     assert "\x1b" not in done.stderr

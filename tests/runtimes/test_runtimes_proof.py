@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from tiny_model import TEXTS, WIDTH, tiny_cases, tiny_weights
+from typed import typed
 
 from edgeward.errors import BundleError, IntegrityError
 from edgeward.runtimes.bundle.manifest import Check
@@ -227,15 +228,8 @@ def test_a_bundle_without_golden_inputs_says_so(folder: Path) -> None:
         run_golden(open_bundle(folder), threads=1)
 
 
-def edgeward(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeward", *words],
-        cwd=cwd, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
 def test_verify_names_the_bundle_it_stands_in(folder: Path) -> None:
-    done = edgeward("verify", ".", "-o", "jsonl", cwd=folder)
+    done = typed("verify", ".", "-o", "jsonl", cwd=folder)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {row["bundle"] for row in rows} == {"bundle"}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import shlex
@@ -13,13 +11,13 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from bench_bundles import decoder_bundle, packed, tensor_bundle, writer_bundle
 from tiny_model import make_tiny_bundle
+from typed import Done, typed
 
-from edgeward.cli import main
 from edgeward.errors import DoesNotFitError, EdgewardError, MissingError, UsageError
 from edgeward.targets.bench.child import Limits, measure_alone
 from edgeward.targets.bench.command import llama_rows, parse_command, run_once
@@ -48,27 +46,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-class Done(NamedTuple):
-    """What a command said."""
-
-    stdout: str
-    stderr: str
-
-
 def bench(*arguments: object, code: int = 0) -> Done:
     """Run the command in this process; what it measures is in processes of its own."""
-    out, errors = io.StringIO(), io.StringIO()
-    given = ["edgeward", "bench", *map(str, arguments)]
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(errors),
-        pytest.raises(SystemExit) as ended,
-    ):
-        patch.setattr(sys, "argv", given)
-        main()
-    said = Done(out.getvalue(), errors.getvalue())
-    assert ended.value.code == code, said
+    said = typed("bench", *arguments)
+    assert said.returncode == code, said
     return said
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typed import Done, typed
 
 from edgeward.targets.fingerprint import Fingerprint
 
@@ -20,9 +21,8 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def edgeward(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgeward", "targets", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def edgeward(*arguments: str) -> Done:
+    return typed("targets", *arguments)
 
 
 def test_list_in_every_form() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from typed import Done, typed
 
 from edgeward.targets.evaluation.cases import Case, Outcome
 from edgeward.targets.evaluation.metrics.registry import make_metric
@@ -29,17 +28,9 @@ def value(name: str, kind: str, pairs: Sequence[tuple[Any, Any]], **more: Sequen
     return metric.value(metric.scores(outcomes(kind, pairs, **more)).rows)
 
 
-def edgeward_eval(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def edgeward_eval(*arguments: object, **environment: str) -> Done:
     """Run `edgeward eval`."""
-    command = [sys.executable, "-m", "edgeward", "eval", *(str(one) for one in arguments)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env={**os.environ, **environment},
-    )
+    return typed("eval", *arguments, **environment)
 
 
 def lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

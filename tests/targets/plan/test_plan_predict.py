@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typed import Done, typed
 
 from edgeward.errors import UnsupportedError
 from edgeward.targets.load import load
@@ -166,9 +167,8 @@ def test_the_overview_has_one_row_a_target_and_format(tmp_path: Path) -> None:
     assert {target for target, _ in places} == {profile.name for profile in profiles}
 
 
-def edgeward(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgeward", "plan", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def edgeward(*arguments: str) -> Done:
+    return typed("plan", *arguments)
 
 
 def test_the_command_in_every_form(tmp_path: Path) -> None:
