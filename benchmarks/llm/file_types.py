@@ -2,10 +2,11 @@
 
 usage: python benchmarks/llm/file_types.py MODEL_FOLDER [--types q8_0,q4_k_m] [--out FOLDER]
 
-Each file is compiled and proved as `edgeward compile` does it; beside each type a mixed file of at
-most its bytes. What llama.cpp's own function makes of the same float file is held against ours byte
-for byte. Speeds are over the first type's: all files asked in turn (A B C A B C) in one process of
-one thread, medians of the rounds' own ratios. Prints a table; --out keeps it and a picture.
+Each file is compiled and proved as `edgeward compile` does it; beside each type two mixed files of
+at most its bytes, of all types and of those alone that llama.cpp reads fast. What llama.cpp's own
+function makes of the same float file is held against ours byte for byte. Speeds are over the first
+type's: all files asked in turn (A B C A B C) in one process of one thread, medians of the rounds'
+own ratios. Prints a table; --out keeps it and a picture.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from edgeward.compiler.formats import gguf  # noqa: E402
 from edgeward.compiler.formats.gguf_types import KINDS, MIXED  # noqa: E402
 from edgeward.compiler.progress import NullReporter  # noqa: E402
 from edgeward.compiler.stages import StageRunner  # noqa: E402
+from edgeward.errors import DoesNotFitError  # noqa: E402
 from edgeward.targets.probe import probe  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -57,7 +59,7 @@ class Row:
 
 
 def compiled(
-    model: Path, output: Path, precision: str, runner: StageRunner, size: int | None = None
+    model: Path, output: Path, precision: str, runner: StageRunner, **options: str
 ) -> Compiled:
     """Compile one precision, whatever its proof says."""
     request = CompileRequest(
@@ -67,21 +69,31 @@ def compiled(
         (precision,),
         format="gguf",
         accept_degraded=True,
-        options={} if size is None else {"size": (f"{size} B",)},
+        options={name: (value,) for name, value in options.items()},
     )
     (one,) = compile_model(request, runner=runner)
     return one
 
 
 def rows(model: Path, types: Sequence[str], folder: Path, runner: StageRunner) -> Iterator[Row]:
-    """Give each type's row and that of a mixed file of its size."""
+    """Give each type's row and those of mixed files of its size."""
     for precision in types:
         one = compiled(model, folder / precision, precision, runner)
         plain = _row(precision, one, _same(one, folder, runner))
         yield plain
         if plain.divergence > 0 and not KINDS[precision].floats:
-            mixed = compiled(model, folder / f"{precision}-mixed", MIXED, runner, plain.size)
-            yield _row(f"mixed, as {precision}", mixed, "")
+            yield from _mixed(model, plain, folder, runner)
+
+
+def _mixed(model: Path, plain: Row, folder: Path, runner: StageRunner) -> Iterator[Row]:
+    """Mixed files no larger than a type's; none of types that are all larger than it."""
+    for name, options in {"mixed": {}, "fast": {"types": "fast"}}.items():
+        place = folder / f"{plain.name}-{name}"
+        try:
+            one = compiled(model, place, MIXED, runner, size=f"{plain.size} B", **options)
+        except DoesNotFitError:
+            continue
+        yield _row(f"{name}, as {plain.name}", one, "")
 
 
 def _row(name: str, one: Compiled, same: str) -> Row:

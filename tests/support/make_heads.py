@@ -114,8 +114,9 @@ def write(folder: Path, auto_class: str, config: Any) -> None:
 
 
 def text_heads(root: Path) -> None:
-    """Every head on every text encoder that has it."""
+    """Every head on every text encoder that has it: the first on two layers, others on one."""
     for model_type, (_, _, settings) in ENCODERS.items():
+        layers = {}
         for task, auto_class in TEXT_HEADS.items():
             headed = getattr(transformers, auto_class)._model_mapping
             if model_type in HEADLESS or type(AutoConfig.for_model(model_type)) not in headed:
@@ -124,8 +125,9 @@ def text_heads(root: Path) -> None:
             folder.mkdir(parents=True)
             ids = write_tokenizer(folder, model_type)
             labels = {} if task == "question-answering" else LABELS
-            config = AutoConfig.for_model(model_type, **{**SIZES, **settings}, **ids, **labels)
-            write(folder, auto_class, config)
+            sizes = {**SIZES, **settings, **layers}
+            write(folder, auto_class, AutoConfig.for_model(model_type, **sizes, **ids, **labels))
+            layers = {"num_hidden_layers": 1}
 
 
 def images(root: Path) -> None:
