@@ -36,7 +36,7 @@ from edgeward.compiler.formats import gguf  # noqa: E402
 from edgeward.compiler.formats.gguf_types import KINDS, MIXED  # noqa: E402
 from edgeward.compiler.progress import NullReporter  # noqa: E402
 from edgeward.compiler.stages import StageRunner  # noqa: E402
-from edgeward.errors import DoesNotFitError  # noqa: E402
+from edgeward.errors import UsageError  # noqa: E402
 from edgeward.targets.probe import probe  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -91,7 +91,7 @@ def _mixed(model: Path, plain: Row, folder: Path, runner: StageRunner) -> Iterat
         place = folder / f"{plain.name}-{name}"
         try:
             one = compiled(model, place, MIXED, runner, size=f"{plain.size} B", **options)
-        except DoesNotFitError:
+        except UsageError:
             continue
         yield _row(f"{name}, as {plain.name}", one, "")
 
