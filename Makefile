@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check lint types lock clean
+.PHONY: setup demo test matrix check lint types lock clean
 
 setup: $(READY)
 
@@ -22,7 +22,10 @@ demo: setup
 	@$(BIN)/python examples/demo
 
 test: lint types
-	@$(BIN)/python -m pytest --dist loadfile
+	@$(BIN)/python -m pytest --dist loadfile -m "not matrix"
+
+matrix: setup
+	@$(BIN)/python -m pytest -m matrix
 
 check: lint types
 	@$(BIN)/python -m pytest -m "not slow"

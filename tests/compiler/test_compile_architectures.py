@@ -88,10 +88,11 @@ def test_every_supported_architecture_is_in_the_matrix(encoders: Path) -> None:
 
 @pytest.mark.parametrize("model_type", sorted(TEXT_ENCODERS))
 def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
-    exact, quantised = compiled(model_type, "fp32", "int8-dynamic")
+    exact, half, quantised = compiled(model_type, "fp32", "fp16", "int8-dynamic")
     assert checks(exact)["untraced_relative_difference"] < FLOAT32_DIFFERENCE
     assert checks(exact)["relative_difference"] < FLOAT32_DIFFERENCE
     assert not exact.bundle.manifest.proof.degraded
+    assert half.bundle.manifest.proof.figures["eval_cosine_mean"] > 0.9999
     assert checks(quantised)["eval_cosine_min"] > 0.99
     assert not quantised.bundle.manifest.proof.degraded
     assert quantised.bundle.manifest.size < exact.bundle.manifest.size
