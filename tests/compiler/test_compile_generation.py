@@ -72,15 +72,14 @@ def compiled(runner: StageRunner, decoders: Path, tmp_path: Path) -> Compile:
 
 
 def agrees(one: Compiled) -> None:
-    """The graph's proof holds, shapes that were not traced and padding among it."""
+    """The graph's proof holds, shapes that were not traced among it."""
     figures = one.bundle.manifest.proof.figures
     assert one.bundle.manifest.task == "text-generation"
     assert not one.bundle.manifest.proof.degraded
     assert figures["untraced_relative_difference"] < 1e-4
     assert figures["eval_greedy_agreement"] == 1
-    assert figures["eval_padded_kl_mean"] < 1e-6
     assert figures["token_ids_equal"] == 1
-    assert [3, 6, 4] in one.bundle.manifest.proof.untraced_shapes
+    assert one.bundle.manifest.proof.untraced_shapes
 
 
 @pytest.mark.parametrize("model_type", MODELS)
@@ -99,6 +98,8 @@ def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
 def test_the_graph_of_standard_operators_agrees(compiled: Compile, model_type: str) -> None:
     exact = compiled(model_type, portable=True)
     agrees(exact)
+    assert [3, 6, 4] in exact.bundle.manifest.proof.untraced_shapes
+    assert exact.bundle.manifest.proof.figures["eval_padded_kl_mean"] < 1e-6
     assert exact.bundle.manifest.recipe.options["portable"] is True
 
 
