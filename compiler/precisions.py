@@ -67,6 +67,12 @@ FLOATS = (
 )
 _SPECIALS = {"ieee": "infinities, NaN", "nan": "NaN", "none": "neither", "scale": "NaN, no zero"}
 _INTEGERS = (("int8", -128, 127), ("int4", -8, 7))
+_SATURATION = (
+    "",
+    "x86 processors without VNNI add pairs of 8-bit products in 16 bits, which overflow. edgeward's",
+    "runtime has ONNX Runtime sum exactly there, so that a file answers as it was proved; an app that",
+    'opens an int8 ONNX file by itself sets `session.x64quantprecision` to "1" for the same.',
+)
 _WHAT = {
     "fp8-dynamic": "e4m3fn, a scale a row; activations e4m3fn, a scale a token, found as it runs",
     "fp8-static": "e4m3fn, a scale a layer; activations e4m3fn, a scale a layer, calibrated",
@@ -111,7 +117,7 @@ def _floats() -> list[str]:
 
 def _integers() -> list[str]:
     head = ["", "## Integers", "", "Two's complement, a number is the integer times its scale.", ""]
-    return [*head, *_table(("format", "least", "largest"), _INTEGERS)]
+    return [*head, *_table(("format", "least", "largest"), _INTEGERS), *_SATURATION]
 
 
 def _schemes() -> list[str]:
