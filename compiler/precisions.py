@@ -69,9 +69,9 @@ _SPECIALS = {"ieee": "infinities, NaN", "nan": "NaN", "none": "neither", "scale"
 _INTEGERS = (("int8", -128, 127), ("int4", -8, 7))
 _SATURATION = (
     "",
-    "x86 processors without VNNI add pairs of 8-bit products in 16 bits, which overflow. The runtime",
-    "has ONNX Runtime sum exactly there, so that a file answers as it was proved; an app that opens",
-    'an int8 ONNX file by itself sets `session.x64quantprecision` to "1" for the same.',
+    "x86 processors without VNNI add pairs of 8-bit products in 16 bits, which overflow.",
+    "The runtime has ONNX Runtime sum exactly there, so that a file answers as it was proved; an app",
+    'that opens an int8 ONNX file by itself sets `session.x64quantprecision` to "1" for that.',
 )
 _WHAT = {
     "fp8-dynamic": "e4m3fn, a scale a row; activations e4m3fn, a scale a token, found as it runs",
