@@ -15,7 +15,11 @@ their own converters.
 **ONNX.** Each pair is proved by a slow test on a tiny random model
 with weights of unit scale: it compiles, loads in ONNX Runtime, agrees with torch at shapes that
 were not traced (largest difference under 1e-4 of the outputs' standard deviation); each model type
-again in fp16, and in int8 where it has matrix products. Text generation is one graph that prefills
+again in fp16, and in int8 where it has matrix products. `make test` shows each task, encoder,
+picture, sound and generator; the heads for texts on every encoder, the graph of standard operators
+of every generator, and every writer behind an encoder are in `make matrix`.
+
+Text generation is one graph that prefills
 and decodes with its cache: proved with padding, in batches, by every token's distribution. An
 encoder with a decoder is two: `encoder_model.onnx` reads and gives the keys and values that the
 decoder looks back at, once; `decoder_with_past_model.onnx` writes, its first tokens too. Speech is

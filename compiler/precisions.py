@@ -70,8 +70,8 @@ _INTEGERS = (("int8", -128, 127), ("int4", -8, 7))
 _SATURATION = (
     "",
     "x86 processors without VNNI add pairs of 8-bit products in 16 bits, which overflow.",
-    "The runtime has ONNX Runtime sum exactly there, so that a file answers as it was proved; an app",
-    'that opens an int8 ONNX file by itself sets `session.x64quantprecision` to "1" for that.',
+    "The runtime has ONNX Runtime sum exactly there, so that a file answers as it was proved.",
+    "An app that opens an int8 ONNX file by itself sets `session.x64quantprecision` to 1 for that.",
 )
 _WHAT = {
     "fp8-dynamic": "e4m3fn, a scale a row; activations e4m3fn, a scale a token, found as it runs",

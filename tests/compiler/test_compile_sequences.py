@@ -14,6 +14,7 @@ import onnx
 import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
+from matrix import sampled
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from whisper_tiny import whisper_tiny
@@ -79,7 +80,7 @@ def compiled(runner: StageRunner, models: Path, tmp_path: Path) -> Compile:
     return run
 
 
-@pytest.mark.parametrize("model_type", sorted(WRITERS | SPEECH_WRITERS))
+@pytest.mark.parametrize("model_type", sampled(sorted(WRITERS | SPEECH_WRITERS), *ROUNDED))
 def test_it_reads_and_writes_as_the_original(compiled: Compile, model_type: str) -> None:
     manifest = compiled(model_type).bundle.manifest
     figures = manifest.proof.figures
