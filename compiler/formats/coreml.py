@@ -167,7 +167,7 @@ def _chunk(job: Job, convert: StageResult) -> StageSpec:
     return StageSpec(
         name="chunk",
         call=f"{_WORKER}:chunk",
-        version=1,
+        version=2,
         inputs={"model": convert.as_input()},
         params={"chunk_bytes": chunk_bytes(job)},
         toolchain=toolchain(),

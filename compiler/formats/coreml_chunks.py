@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgeward.compiler.mil.package import quiet
 from edgeward.errors import UnsupportedError
@@ -41,7 +44,7 @@ def split(package: Path, most_bytes: int) -> int:
 def _halves(package: Path, most_bytes: int) -> list[Path]:
     folder = package.with_name(f"{package.stem}_halves")
     before = _size(package)
-    with quiet():
+    with quiet(), _own_opset():
         import coremltools as ct
 
         try:
@@ -59,6 +62,26 @@ def _halves(package: Path, most_bytes: int) -> list[Path]:
     if max(map(_size, halves)) >= before:
         raise _too_large(package, most_bytes, "one weight is most of it")
     return halves
+
+
+@contextmanager
+def _own_opset() -> Iterator[None]:
+    """coremltools 9.0 makes the second half a program of iOS 16, whose casts know no uint16."""
+    from coremltools.models import utils
+
+    theirs = utils._make_second_chunk_prog
+
+    def made(program: Any, at: int) -> Any:
+        opset = program.functions["main"].opset_version
+        half = theirs(program, at)
+        half.functions["main"].opset_version = opset
+        return half
+
+    utils._make_second_chunk_prog = made
+    try:
+        yield
+    finally:
+        utils._make_second_chunk_prog = theirs
 
 
 def _too_large(package: Path, most_bytes: int, why: str) -> UnsupportedError:
