@@ -103,7 +103,7 @@ PASSES = {
         reads_fused=True,
     ),
     "int8-static": Pass(
-        "_uint8", "onnx_worker:quantise_static", 4, {}, portable=True, calibrated=True
+        "_uint8", "onnx_worker:quantise_static", 5, {}, portable=True, calibrated=True
     ),
     "int8-weights": Pass(
         "_int8",

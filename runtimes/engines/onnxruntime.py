@@ -21,7 +21,7 @@ DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 _ERRORS_ONLY = 3
 # x86 without VNNI adds pairs of 8-bit products in 16 bits, which overflow: the file that another
 # machine proved would answer otherwise there. (kOrtSessionOptionsAvx2PrecisionMode)
-_NO_SATURATION = ("session.x64quantprecision", "1")
+_EXACT_SUMS = ("session.x64quantprecision", "1")
 
 
 class OnnxRuntimeSession:
@@ -34,7 +34,7 @@ class OnnxRuntimeSession:
         }
         try:
             with huge_pages():
-                self.native = _precise_or_plain(module, path, options)
+                self.native = _loaded(module, path, options)
         except Exception as error:
             raise EngineError(
                 f"ONNX Runtime {module.__version__} cannot load {path.name}",
@@ -102,11 +102,11 @@ def open_model(path: Path, options: EngineOptions) -> OnnxRuntimeSession:
     return OnnxRuntimeSession(module, path, options)
 
 
-def _precise_or_plain(module: Any, path: Path, options: EngineOptions) -> Any:
-    """ONNX Runtime 1.32 cannot load a weight that two products share in its precise mode."""
+def _loaded(module: Any, path: Path, options: EngineOptions) -> Any:
+    """ONNX Runtime 1.32 cannot load a weight that two products share with exact sums."""
     providers = _available(module, options.providers or DEFAULT_PROVIDERS)
     settings = _settings(module, options)
-    settings.add_session_config_entry(*_NO_SATURATION)
+    settings.add_session_config_entry(*_EXACT_SUMS)
     try:
         return module.InferenceSession(str(path), settings, providers=providers)
     except module.capi.onnxruntime_pybind11_state.Fail:

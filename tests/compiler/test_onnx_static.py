@@ -77,7 +77,10 @@ def test_it_is_a_quarter_of_the_size_and_near(tmp_path: Path) -> None:
     source, target = write(tmp_path), tmp_path / "static.onnx"
     done = to_static(source, target, samples())
     onnx.checker.check_model(str(target), full_check=True)
-    assert {i.domain for i in onnx.load(target).opset_import} == {""}
+    model = onnx.load(target)
+    assert {i.domain for i in model.opset_import} == {""}
+    restored = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
+    assert {len(node.input) for node in restored} == {3}
     assert done["products"] == 2
     assert target.stat().st_size < 0.4 * source.stat().st_size
     assert 0 < error(source, target) < 0.1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeward.errors import UnsupportedError
 
 from .graph import Graph, attributes, make, size_of
-from .int8 import Int8Weights
+from .int8 import Int8Weights, Matrix
 from .observe import Seen, observe
 from .smooth import ALPHAS, Group, apply_factors, best_factors
 
@@ -142,6 +142,7 @@ class _Work:
     ranges: dict[str, tuple[np.float32, int]] = field(default_factory=dict)
     products: int = 0
     _inputs: dict[str, str] = field(default_factory=dict)
+    _points: dict[str, str] = field(default_factory=dict)
 
     def run(self, gathers: Mapping[str, list[Any]]) -> None:
         """Put QDQ pairs before every product, and int8 look-ups in place of `gathers`."""
@@ -159,9 +160,8 @@ class _Work:
         matrix = self.weights.matrix(weight, nodes)
         restored = self.graph.unique(f"{matrix.codes}_restored")
         activation = self._restored(node.input[0], nodes)
-        nodes.append(
-            make("DequantizeLinear", [matrix.codes, matrix.scales], [restored], given={"axis": 1})
-        )
+        parts = [matrix.codes, matrix.scales, self._zeros(matrix)]
+        nodes.append(make("DequantizeLinear", parts, [restored], given={"axis": 1}))
         node.input[0], node.input[1] = activation, restored
         if attributes(node).get("transB"):
             # The stored matrix is [K, N] now.
@@ -169,6 +169,13 @@ class _Work:
                 if attribute.name == "transB":
                     attribute.i = 0
         return [*nodes, node]
+
+    def _zeros(self, matrix: Matrix) -> str:
+        """Zero points, though they are zero: with exact sums ONNX Runtime 1.23 aborts on none."""
+        if matrix.scales not in self._points:
+            zeros = np.zeros_like(self.graph.array(matrix.scales), np.int8)
+            self._points[matrix.scales] = self.graph.add(zeros, f"{matrix.scales}_zeros")
+        return self._points[matrix.scales]
 
     def _restored(self, name: str, nodes: list[Any]) -> str:
         """The activation after its QDQ pair, made once."""
