@@ -26,7 +26,7 @@ compiled is held against its original before it is converted. Slow tests compile
 26 architectures in both formats, as it is and in int8, and prove it in LiteRT and in the evaluator
 (all but DETR in TFLite's int8-dynamic, which falls short and is refused by its proof); hold the
 front end of every other model type against its original; and do that for text generators, whose
-cache lies in slots.
+cache lies in slots. Whisper is two files in either: one hears, one writes behind such a cache.
 """
 
 

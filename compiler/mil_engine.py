@@ -20,6 +20,7 @@ from edgeward.runtimes.engines.base import EngineOptions, EngineSession, Tensor
 from edgeward.runtimes.engines.coreml_packages import ENTRY, packages_of
 from edgeward.runtimes.engines.coreml_slots import Layout, PackageSlots, layout_of
 
+from .mil.package import quiet
 from .mil.program import Program, State, load_program
 
 _INSTALL = "pip install torch 'coremltools==9.0'"
@@ -38,8 +39,9 @@ def open_model(path: Path, options: EngineOptions) -> EngineSession:
 def open_mode(path: Path, options: EngineOptions, *, rounded: bool) -> MilSession:
     """Load a package to be computed with float16's rounding, or exactly."""
     try:
-        import coremltools
-        import torch
+        with quiet():
+            import coremltools
+            import torch
     except ImportError as error:
         raise EngineError(
             "Core ML packages are proved by edgeward's evaluator, torch and coremltools",
