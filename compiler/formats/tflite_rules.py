@@ -15,6 +15,7 @@ _WHY = (
     "it has attention: products of two activations, whose softmax and norms need ranges that 256 "
     "steps for a whole tensor do not have (MiniLM keeps a cosine of 0.75 at best)"
 )
+_PRODUCT = "BATCH_MATMUL"
 _IN_BLOCKS, _NEWEST = "int4-weights", "litert"
 _NEXT = "edgeward compile … --format tflite --precision int8-dynamic"
 
@@ -41,6 +42,21 @@ def refuse_static_graph(told: TFLiteFile) -> None:
         raise _refusal("This graph")
 
 
+def constant_products(told: TFLiteFile) -> list[str]:
+    """Return the outputs of products of two constants, by name, which are to stay in float.
+
+    The quantiser rounds both to int8 and leaves the output float32, of which LiteRT has no kernel:
+    it gives infinities and no error.
+    """
+    return [
+        graph.tensors[operator.outputs[0]].name
+        for graph in told.graphs
+        for operator in graph.operators
+        if operator.name == _PRODUCT
+        and all(graph.tensors[index].constant for index in operator.inputs)
+    ]
+
+
 def _refusal(what: str) -> UnsupportedError:
     return UnsupportedError(f"{what} cannot be int8 throughout", why=_WHY, next=_NEXT)
 
@@ -57,7 +73,7 @@ def _has_heads(config: Mapping[str, Any]) -> bool:
 
 def _multiplies_activations(graph: FileGraph) -> bool:
     return any(
-        operator.name == "BATCH_MATMUL"
+        operator.name == _PRODUCT
         and not any(graph.tensors[index].constant for index in operator.inputs)
         for operator in graph.operators
     )
