@@ -12,7 +12,7 @@ from edgeward.compiler.stage_context import StageContext
 from edgeward.errors import StageError
 from edgeward.runtimes.engines.litert_file import TFLiteFile, read_tflite
 
-from .tflite_rules import constant_products, refuse_static_graph
+from .tflite_rules import float_products, refuse_static_graph
 from .tflite_samples import read_samples
 
 Steps = list[dict[str, Any]]
@@ -87,7 +87,7 @@ def kept_steps(precision: str, told: TFLiteFile) -> Steps:
             "algorithm_key": "no_quantize",
             "op_config": {},
         }
-        for name in constant_products(told)
+        for name in float_products(told)
     ]
 
 

@@ -42,18 +42,17 @@ def refuse_static_graph(told: TFLiteFile) -> None:
         raise _refusal("This graph")
 
 
-def constant_products(told: TFLiteFile) -> list[str]:
-    """Return the outputs of products of two constants, by name, which are to stay in float.
+def float_products(told: TFLiteFile) -> list[str]:
+    """Return the outputs of products that are to stay in float, by name: constants on their left.
 
-    The quantiser rounds both to int8 and leaves the output float32, of which LiteRT has no kernel:
-    it gives infinities and no error.
+    The quantiser rounds whichever side is constant; LiteRT's kernel takes int8 on the right alone.
+    It refuses a file with a left one, and of two it makes infinities, without an error.
     """
     return [
         graph.tensors[operator.outputs[0]].name
         for graph in told.graphs
         for operator in graph.operators
-        if operator.name == _PRODUCT
-        and all(graph.tensors[index].constant for index in operator.inputs)
+        if operator.name == _PRODUCT and graph.tensors[operator.inputs[0]].constant
     ]
 
 

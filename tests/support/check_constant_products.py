@@ -1,9 +1,9 @@
-"""What is made of constants alone; run with the `litert` toolchain's Python.
+"""What is made of products with constants; run with the `litert` toolchain's Python.
 
-usage: check_constant_products.py FOLDER. Prints JSON: the cosine of a file whose product of two
-constants is left in float by rule, of one where it is not (null where it is no number), how many
-such products each has in int8, and the operators that are left of attention over constants with
-and without dropout.
+usage: check_constant_products.py FOLDER. Prints JSON: for a product of two constants, and of one
+on the left, how many are left in float by rule, and the cosine of the rounded file with the rule
+and without it (null where it is no number or the file is refused); and the operators that are left
+of attention over constants without dropout and with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeward.compiler.formats.tflite_quantise import kept_steps, round_file, steps_of
-from edgeward.compiler.formats.tflite_rules import constant_products
+from edgeward.compiler.formats.tflite_rules import float_products
 from edgeward.compiler.formats.tflite_worker import write_signatures
 from edgeward.compiler.mobile.front import Front
 from edgeward.compiler.mobile.graph import simplified
@@ -34,17 +34,19 @@ def buffer(*shape: int, seed: int) -> torch.Tensor:
 
 
 class Added(nn.Module):
-    """A layer of what is given, and a product of two constants."""
+    """A layer of what is given, and a product with a constant on its left."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool) -> None:
         super().__init__()
         self.layer = nn.Linear(_WIDTH, _WIDTH)
         self.layer.weight.data = buffer(_WIDTH, _WIDTH, seed=2)
-        self.register_buffer("one", buffer(2, 8, 16, seed=0))
-        self.register_buffer("other", buffer(2, 16, _WIDTH, seed=1))
+        self.alone = alone
+        self.register_buffer("one", buffer(2, 8, 8, seed=0))
+        self.register_buffer("other", buffer(2, 8, _WIDTH, seed=1))
 
     def forward(self, given: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.layer(given) + torch.matmul(self.one, self.other),)
+        made = self.layer(given)
+        return (made + torch.matmul(self.one, self.other if self.alone else made),)
 
 
 class Attended(nn.Module):
@@ -78,26 +80,30 @@ def left(dropout: float) -> list[str]:
     return [str(node.target) for node in graph.nodes if node.op == "call_function"]
 
 
+def held(folder: Path, name: str, *, alone: bool) -> dict[str, Any]:
+    source, rounded = (folder / f"{name}.{kind}.tflite" for kind in ("float", "rounded"))
+    example = {"given": torch.zeros(2, 8, _WIDTH)}
+    front = Front(Added(alone=alone).eval(), example, ("found",), {})
+    write_signatures({"serving_default": front}, ["given"], source)
+    given = np.asarray(buffer(2, 8, _WIDTH, seed=3).numpy())
+    wanted, told = computed(source, given), read_tflite(source)
+    steps, kept = steps_of(_PRECISION), kept_steps(_PRECISION, told)
+    found: dict[str, Any] = {"kept": len(float_products(told))}
+    for key, added in (("with", kept), ("without", [])):
+        round_file(source, rounded, [*steps, *added])
+        try:
+            found[key] = cosine(wanted, computed(rounded, given))
+        except RuntimeError:
+            found[key] = None
+    return found
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
-    source, kept, bare = (folder / f"{name}.tflite" for name in ("float", "kept", "bare"))
-    example = {"given": torch.zeros(2, 8, _WIDTH)}
-    front = Front(Added().eval(), example, ("found",), {})
-    write_signatures({"serving_default": front}, ["given"], source)
-    steps = steps_of(_PRECISION)
-    round_file(source, kept, [*steps, *kept_steps(_PRECISION, read_tflite(source))])
-    round_file(source, bare, steps)
-    given = np.asarray(buffer(2, 8, _WIDTH, seed=3).numpy())
-    wanted = computed(source, given)
     found = {
-        "products": len(constant_products(read_tflite(source))),
-        "kept": cosine(wanted, computed(kept, given)),
-        "bare": cosine(wanted, computed(bare, given)),
-        "rounded": [
-            sum(one.dtype == "int8" for one in read_tflite(path).graphs[0].tensors)
-            for path in (kept, bare)
-        ],
-        "left": {str(dropout): left(dropout) for dropout in (0.0, 0.5)},
+        "two": held(folder, "two", alone=True),
+        "left": held(folder, "left", alone=False),
+        "attended": {str(dropout): left(dropout) for dropout in (0.0, 0.5)},
     }
     print(json.dumps(found))
 
