@@ -106,12 +106,12 @@ def _is_random(node: fx.Node) -> bool:
     """
     if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
         return False
-    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    arguments = node.target._schema.arguments
     place = next((n for n, one in enumerate(arguments) if one.name == _DROPPED), None)
     if place is None:
         return True
     given = node.args[place] if place < len(node.args) else node.kwargs.get(_DROPPED, 0.0)
-    return given != 0.0
+    return bool(given != 0.0)
 
 
 def _value(node: fx.Node, known: dict[fx.Node, Any]) -> Any:

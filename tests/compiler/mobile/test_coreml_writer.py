@@ -79,16 +79,18 @@ def inside(python: Path, folder: Path, *arguments: Any) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-@pytest.mark.parametrize(("ios", "divergence"), [("18", 1e-5), ("17", 1e-3)])
+@pytest.mark.parametrize(
+    ("ios", "divergence", "difference"), [("18", 1e-5, 0.01), ("17", 1e-3, 0.1)]
+)
 def test_it_writes_what_the_original_does(
-    bundles: dict[str, Compiled], ios: str, divergence: float
+    bundles: dict[str, Compiled], ios: str, divergence: float, difference: float
 ) -> None:
     manifest = bundles[ios].bundle.manifest
     figures = manifest.proof.figures
     assert figures["graph_kl_mean"] < 1e-5
     assert figures["eval_kl_mean"] < divergence
     assert figures["eval_top1_agreement"] > 0.99
-    assert figures["untraced_relative_difference"] < 0.05
+    assert figures["untraced_relative_difference"] < difference
     assert manifest.proof.verified == "reference-evaluator"
     assert manifest.parts == {"encoder": "encoder.mlpackage/Manifest.json"}
     assert {port.name for port in manifest.inputs} == {"input_ids", "position"}
@@ -109,7 +111,7 @@ def test_its_bundle_verifies_and_the_device_script_runs_every_call_of_it(
 ) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(bundles[ios].bundle.path, bundle)
-    verified = inside(python, tmp_path, "-m", "edgeward", "verify", bundle, "-o", "json")
+    verified = inside(python, tmp_path, "-m", "edgeward", "verify", bundle, "--threads", "1")
     assert verified.returncode == 0, verified.stderr
     script = SUPPORT / "on_device_by_evaluator.py"
     done = inside(python, tmp_path, script, bundle)
