@@ -27,10 +27,9 @@ proved by its words as well.
 
 **TFLite and Core ML.** Both are traced behind one front end (`compiler/mobile/`). Whatever is
 compiled is held against its original before it is converted. Slow tests compile a task of each of
-26 architectures in both formats, as it is and in int8, and prove it in LiteRT and in the evaluator
-(all but DETR in TFLite's int8-dynamic, which falls short and is refused by its proof); hold the
-front end of every other model type against its original; and do that for text generators, whose
-cache lies in slots.
+26 architectures in both formats, as it is and in int8, and prove it in LiteRT and in the evaluator;
+hold the front end of every other model type against its original; and do that for text generators,
+whose cache lies in slots. Whisper is two files in either: one hears, one writes behind such slots.
 """
 
 

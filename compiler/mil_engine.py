@@ -10,28 +10,28 @@ import functools
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 from edgeward.runtimes.engines.base import EngineOptions, EngineSession, Tensor
+from edgeward.runtimes.engines.coreml_packages import ENTRY, packages_of
+from edgeward.runtimes.engines.coreml_slots import Layout, PackageSlots, layout_of
 
+from .mil.package import quiet
 from .mil.program import Program, State, load_program
 
-ENTRY = "Manifest.json"
-IDS, POSITION, LOGITS = "input_ids", "position", "logits"
-_CHUNK = "chunk"
 _INSTALL = "pip install torch 'coremltools==9.0'"
 
 
 def open_model(path: Path, options: EngineOptions) -> EngineSession:
-    """Load a `.mlpackage`, or the one that `path`, its Manifest.json, belongs to; chunks in turn.
+    """Load a `.mlpackage`, or the one that `path`, its Manifest.json, belongs to.
 
-    Raises EngineError where torch or coremltools is not installed, for a package that is damaged,
-    and for an operator that the evaluator lacks.
+    Its chunks run in turn; other models beside it become its parts. Raises EngineError where torch
+    or coremltools is not installed, for a package that is damaged, and for an operator that the
+    evaluator lacks.
     """
     return open_mode(path, options, rounded=True)
 
@@ -39,8 +39,9 @@ def open_model(path: Path, options: EngineOptions) -> EngineSession:
 def open_mode(path: Path, options: EngineOptions, *, rounded: bool) -> MilSession:
     """Load a package to be computed with float16's rounding, or exactly."""
     try:
-        import coremltools
-        import torch
+        with quiet():
+            import coremltools
+            import torch
     except ImportError as error:
         raise EngineError(
             "Core ML packages are proved by edgeward's evaluator, torch and coremltools",
@@ -49,19 +50,17 @@ def open_mode(path: Path, options: EngineOptions, *, rounded: bool) -> MilSessio
         ) from None
     if options.threads:
         torch.set_num_threads(options.threads)
-    parts = [options.parts[role] for role in sorted(options.parts, key=_number)]
-    programs = [_loaded(package) for package in (package_of(path), *map(package_of, parts))]
+    packages = packages_of(path, options.parts)
     ref = EngineRef(
         name="edgeward's MIL evaluator" + ("" if rounded else ", exact"),
         version=f"coremltools {coremltools.__version__}, torch {torch.__version__}",
         provider="CPU",
     )
-    return MilSession(programs, ref, rounded=rounded)
-
-
-def package_of(path: Path) -> Path:
-    """Return the package's folder: an entry is a file in it."""
-    return path.parent if path.name == ENTRY else path
+    parts = {
+        role: MilSession([_loaded(one)], ref, rounded=rounded)
+        for role, one in packages.parts.items()
+    }
+    return MilSession(list(map(_loaded, packages.chunks)), ref, rounded=rounded, parts=parts)
 
 
 class MilSession:
@@ -70,14 +69,21 @@ class MilSession:
     A program of several functions runs the one whose inputs have the shapes that are given.
     """
 
-    parts: Mapping[str, EngineSession] = {}
-
-    def __init__(self, programs: Sequence[Program], ref: EngineRef, *, rounded: bool) -> None:
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        ref: EngineRef,
+        *,
+        rounded: bool,
+        parts: Mapping[str, EngineSession] = MappingProxyType({}),
+    ) -> None:
         self.ref, self.programs, self.rounded = ref, programs, rounded
         self.inputs: Sequence[str] = tuple(programs[0].inputs)
         self.outputs: Sequence[str] = tuple(programs[-1].outputs)
+        self.parts = parts
         self.overflows: set[str] = set()
-        self.slotted = MilSlots(self) if programs[0].states else None
+        layout = _layout(programs)
+        self.slotted = PackageSlots(self, layout) if layout is not None else None
         self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,15 +98,22 @@ class MilSession:
 
     def run_prepared(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
         """Run on arrays that are known to fit."""
-        found = self.computed(inputs, [program.state() for program in self.programs])
+        found = self.computed(inputs, None)
         return [found[name] for name in outputs]
 
-    def computed(self, inputs: Mapping[str, Tensor], states: Sequence[State]) -> dict[str, Tensor]:
-        """Run every chunk; floats come as float32. The states are changed."""
+    def states(self) -> list[State]:
+        """Return states of zeros, of every chunk."""
+        return [program.state() for program in self.programs]
+
+    def computed(
+        self, inputs: Mapping[str, Tensor], states: Sequence[State] | None
+    ) -> dict[str, Tensor]:
+        """Run every chunk; floats come as float32. The states are changed, fresh where none are."""
         function = self._function(inputs)
         known = dict(inputs)
+        held = self.states() if states is None else states
         with self._lock:
-            for program, state in zip(self.programs, states, strict=True):
+            for program, state in zip(self.programs, held, strict=True):
                 wanted = program.inputs_of(function)
                 given = {name: _cast(known[name], port.dtype) for name, port in wanted.items()}
                 known |= program.run(given, rounded=self.rounded, state=state, function=function)
@@ -125,29 +138,19 @@ class MilSession:
         )
 
 
-class MilSlots:
-    """A stateful program's calls, one for each of its functions (`runtimes/tasks/slots.py`)."""
+def _layout(programs: Sequence[Program]) -> Layout | None:
+    first = programs[0]
+    functions = [
+        {name: _sizes(port.shape) for name, port in first.inputs_of(function).items()}
+        for function in first.functions
+    ]
+    states = [_sizes(port.shape) for port in first.states.values()]
+    return layout_of(functions, tuple(programs[-1].outputs), states)
 
-    def __init__(self, session: MilSession) -> None:
-        self._session = session
-        program = session.programs[0]
-        self.steps: Sequence[int] = tuple(
-            sorted(int(program.inputs_of(name)[IDS].shape[1]) for name in program.functions)
-        )
-        # (layers, heads, slots, width)
-        self.context = int(next(iter(program.states.values())).shape[2])
 
-    def fresh(self, held: Mapping[str, Tensor]) -> list[State]:
-        """Return states of zeros; UsageError where something is to stay beside them."""
-        if held:
-            raise UsageError("This package is a decoder alone", why=f"it takes no {min(held)}")
-        return [program.state() for program in self._session.programs]
-
-    def call(self, size: int, ids: NDArray[np.int32], position: int, cache: Any) -> Tensor:
-        """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
-        del size
-        given = {IDS: ids, POSITION: np.array([position], np.int32)}
-        return self._session.computed(given, cache)[LOGITS]
+def _sizes(shape: Sequence[int | str]) -> tuple[int, ...]:
+    """An axis that is not fixed has no size."""
+    return tuple(0 if isinstance(size, str) else int(size) for size in shape)
 
 
 def _loaded(package: Path) -> Program:
@@ -166,7 +169,3 @@ def _cast(array: Tensor, dtype: str) -> Tensor:
     if dtype.startswith("fp"):
         return np.asarray(array, np.float32)
     return np.asarray(array).astype(np.int32)
-
-
-def _number(role: str) -> int:
-    return int(role.removeprefix(_CHUNK)) if role.removeprefix(_CHUNK).isdecimal() else 0

@@ -26,7 +26,7 @@ _INT8_CLASSES = Tolerances(
 )
 
 
-def _transcripts(told: Tolerances, words: float, letters: float) -> Tolerances:
+def transcripts(told: Tolerances, words: float, letters: float) -> Tolerances:
     """What may be other words and letters of real speech than the original's, as shares."""
     heard = Bound("features_difference", 1e-2, "at-most")
     spoken = Bound("eval_wer", words, "at-most")
@@ -61,7 +61,7 @@ TOLERANCES: dict[tuple[str, str], Tolerances] = {
     ("fp32", "classes"): EXACT_VECTORS,
     ("fp32", "tensors"): EXACT_VECTORS,
     ("fp32", "distributions"): EXACT_GENERATION,
-    ("fp32", "transcripts"): _transcripts(EXACT_GENERATION, 0.0, 0.0),
+    ("fp32", "transcripts"): transcripts(EXACT_GENERATION, 0.0, 0.0),
     ("fp16", "vectors"): weights(0.9999, 0.999),
     ("fp16", "classes"): weights(0.9999, 0.999, top1=0.98),
     ("fp16", "tensors"): weights(0.9999, 0.999),
@@ -149,7 +149,7 @@ TOLERANCES |= {
     (precision, "distributions"): told for precision, told in _ROUNDED_DISTRIBUTIONS.items()
 }
 TOLERANCES |= {
-    (precision, "transcripts"): _transcripts(told, *_SPOKEN[precision])
+    (precision, "transcripts"): transcripts(told, *_SPOKEN[precision])
     for precision, told in _ROUNDED_DISTRIBUTIONS.items()
 }
 

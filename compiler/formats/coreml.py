@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeward.compiler.architectures import DECODERS, Coverage
+from edgeward.compiler.architectures import DECODERS, MODEL_TYPES, Coverage
 from edgeward.compiler.given_stage import INPUT, given_stage
 from edgeward.compiler.mobile.coverage import coverage_of
 from edgeward.compiler.recipe import RECIPES
@@ -34,6 +34,12 @@ _ENGINE_MODULE = "edgeward.compiler.mil_engine"
 _WORKER = "edgeward.compiler.formats.coreml_worker"
 _ON_DEVICE = ("verify_on_device.py", "Verify.swift")
 _AS_IT_IS = ("fp32", "fp16")
+_SPEECH = "automatic-speech-recognition"
+# The stage that writes a model token by token, and the graphs beside its decoder.
+_WRITES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "text-generation": ("convert_decoder", ()),
+    _SPEECH: ("convert_writer", ("encoder",)),
+}
 _PENDING = (
     "Core ML's own predict on the device: run verify_on_device.py there",
     "where each operator runs (MLComputePlan): verify_on_device.py writes it down",
@@ -47,7 +53,8 @@ def precisions() -> Sequence[str]:
 
 def coverage() -> Coverage:
     """Which models it takes; the front end says of a few why they have no form for it."""
-    return Coverage({**coverage_of("coreml").model_types, "text-generation": DECODERS})
+    own = {"text-generation": DECODERS, _SPEECH: MODEL_TYPES[_SPEECH]}
+    return Coverage({**coverage_of("coreml").model_types, **own})
 
 
 def tolerances() -> Mapping[tuple[str, str], Tolerances]:
@@ -61,7 +68,7 @@ def check(job: Job) -> None:
     chunk_bytes(job)
     if not task_spec(job.source.task).generates:
         return
-    if ios < STATES_FROM_IOS:
+    if ios < STATES_FROM_IOS and job.source.task == "text-generation":
         raise UnsupportedError(
             f"A text generator needs iOS {STATES_FROM_IOS}",
             why=f"its cache is a state, which Core ML of iOS {ios} does not have",
@@ -85,6 +92,7 @@ def build(job: Job, stages: Stages) -> Artifact:
     model = done[list(done)[-1]]
     chunks = int(str(model.data.get("chunks", 1)))
     roles = [f"chunk{number}" for number in range(2, chunks + 1)]
+    roles += _WRITES.get(job.source.task, ("", ()))[1]
     fixed = _fixed(job, done["convert"]) if job.shapes else {}
     done["graph"] = graph = stages.run(_graph(job, done["convert"], model, roles, fixed))
     return Artifact(
@@ -140,10 +148,11 @@ def _stems(job: Job) -> dict[str, JSON]:
 def _convert(job: Job) -> StageSpec:
     source, generates = job.source, task_spec(job.source.task).generates
     own: dict[str, JSON] = {"cache": cache_length(job)} if generates else {"programs": _stems(job)}
+    call, _ = _WRITES.get(source.task, ("convert", ()))
     return StageSpec(
         name="convert",
-        call=f"{_WORKER}:convert_decoder" if generates else f"{_WORKER}:convert",
-        version=2,
+        call=f"{_WORKER}:{call}",
+        version=3,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={
             "task": source.task,
@@ -183,7 +192,7 @@ def _compress(job: Job, convert: StageResult, stages: Stages) -> StageSpec:
     return StageSpec(
         name="compress",
         call=f"{_WORKER}:compress",
-        version=1,
+        version=2,
         inputs={
             "source": StageInput(source.folder, source.digest),
             "model": convert.as_input(),
@@ -212,7 +221,7 @@ def _graph(
     return StageSpec(
         name="graph",
         call="edgeward.compiler.formats.coreml_graph:check_graph",
-        version=1,
+        version=2,
         inputs={
             "source": StageInput(source.folder, source.digest),
             "float": convert.as_input(),

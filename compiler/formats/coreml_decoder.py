@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from edgeward.compiler.mobile.decoder import CachedFront, open_decoder_front
 from edgeward.compiler.mobile.decoder_proof import prove_decoder
@@ -14,8 +11,8 @@ from edgeward.compiler.reference_model import load_another
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import task_spec
 
+from .coreml_functions import write_functions
 from .coreml_options import WIDEST
-from .coreml_program import converted, describe, merge, save
 
 # One token after the other, and a prompt's tokens at once: functions of one package.
 STEPS: Mapping[str, int] = {"main": 1, "prefill": 64}
@@ -26,17 +23,11 @@ def write_decoder(context: StageContext, params: Mapping[str, Any]) -> CachedFro
 
     Raises UnsupportedError for what has no form with a cache of slots.
     """
-    import coremltools as ct
-
     folder, spec = context.inputs["source"], task_spec(params["task"])
     model = load_another(folder, spec.auto_class)
     length = min(params["cache"], _longest(model))
-    kind = np.float32 if params["wide"] else np.float16
-    packages: dict[str, Path] = {}
-    fronts: list[CachedFront] = []
-    for number, (name, tokens) in enumerate(STEPS.items()):
-        context.progress(0.1 + 0.4 * number, f"converting {name}")
-        front = open_decoder_front(
+    fronts = {
+        name: open_decoder_front(
             spec.name,
             folder,
             model,
@@ -45,28 +36,13 @@ def write_decoder(context: StageContext, params: Mapping[str, Any]) -> CachedFro
             stateful=True,
             head_split=WIDEST,
         )
-        states = [
-            ct.StateType(ct.TensorType(shape=shape, dtype=kind), name=state)
-            for state, shape in front.cache.items()
-        ]
-        made = converted(
-            front.module,
-            front.inputs,
-            front.outputs,
-            ios=params["ios"],
-            wide=params["wide"],
-            states=states,
-        )
-        describe(made, params["says"], spec.name)
-        packages[name] = context.scratch / "functions" / f"{name}.mlpackage"
-        packages[name].parent.mkdir(parents=True, exist_ok=True)
-        save(made, packages[name])
-        fronts.append(front)
-    context.progress(0.9, "held against the original")
-    prove_decoder(fronts[-1], folder, *fronts[:-1])
-    context.progress(0.95, "one package of both")
-    merge(packages, context.out / "model.mlpackage")
-    return fronts[0]
+        for name, tokens in STEPS.items()
+    }
+    context.progress(0.2, "held against the original")
+    one, *others = fronts.values()
+    prove_decoder(others[-1], folder, one, *others[:-1])
+    write_functions(context, params, fronts)
+    return one
 
 
 def _longest(model: Any) -> int:

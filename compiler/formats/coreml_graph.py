@@ -16,22 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeward.compiler.mil.program import Port
-from edgeward.compiler.mil_engine import IDS, LOGITS, POSITION, MilSession, open_mode
+from edgeward.compiler.mil_engine import MilSession, open_mode
 from edgeward.compiler.modalities.base import open_modality
 from edgeward.compiler.reference_model import load_model
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.tasks import TaskSpec, task_spec
-from edgeward.errors import StageError
 from edgeward.runtimes.engines.base import EngineOptions
 from edgeward.runtimes.engines.bucketed import Listed, listed, open_buckets
-from edgeward.runtimes.tasks.slots import SlottedDecoder, SlottedEngine, slots_of
+from edgeward.runtimes.engines.coreml_slots import IDS
 
-from .coreml_moments import samples_of
+from .coreml_cases import Arrays, Cases
+from .coreml_graph_written import Written, exact_kl, written_cases
 
-CASES, PACKAGE = "on_device.npz", "model.mlpackage"
-_CASES, _TOKENS = 3, 40
-_MOST_NUMBERS = 1 << 18
-Arrays = dict[str, NDArray[Any]]
+PACKAGE = "model.mlpackage"
+_CASES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,12 @@ class _Check:
     def opened(self) -> MilSession:
         """Open the finished package with rounding."""
         return open_mode(self.finished, EngineOptions(threads=1, parts=self.parts), rounded=True)
+
+    def opened_exactly(self) -> MilSession:
+        """Open the float package, which has no chunks, without rounding."""
+        beside = {role: self.exact.with_name(f"{role}.mlpackage") for role in self.parts}
+        parts = {role: place for role, place in beside.items() if place.exists()}
+        return open_mode(self.exact, EngineOptions(threads=1, parts=parts), rounded=False)
 
     @property
     def folder(self) -> Path:
@@ -70,7 +74,7 @@ def check_graph(context: StageContext, params: Mapping[str, Any]) -> dict[str, A
         {role: finished.with_name(f"{role}.mlpackage") for role in params["parts"]},
     )
     context.progress(0.1, "the graph, exactly")
-    metrics = _texts(check) if spec.generates else _tensors(check, listed(params["shapes"]))
+    metrics = _written(check) if spec.generates else _tensors(check, listed(params["shapes"]))
     for name, value in metrics.items():
         context.metric(name, value)
     return {"metrics": metrics, "summary": ", ".join(f"{k} {v:.6g}" for k, v in metrics.items())}
@@ -129,11 +133,11 @@ def _write_tensors(check: _Check) -> None:
     function = program.default if len(program.functions) > 1 else ""
     ports = program.inputs_of(function or program.default)
     noise = np.random.default_rng(0)
-    held: Arrays = {}
+    cases = Cases()
     for number in range(_CASES):
         given = {name: _example(port, noise) for name, port in ports.items()}
-        _hold(held, (number, 0, function), given, session.run(given))
-    _save(check, held)
+        cases.hold((number, 0, function), given, session.run(given))
+    cases.save(check.context.out)
 
 
 def _example(port: Port, noise: np.random.Generator) -> NDArray[Any]:
@@ -146,55 +150,9 @@ def _example(port: Port, noise: np.random.Generator) -> NDArray[Any]:
     return np.full(shape, int(port.name.endswith("mask")), np.int32)
 
 
-def _hold(held: Arrays, place: tuple[int, int, str], given: Arrays, found: Arrays) -> None:
-    """Keep the call at a case, a number and a function; of outputs that are large, the last row."""
-    start = "/".join(map(str, place))
-    for name, value in given.items():
-        held[f"{start}/in/{name}"] = value
-    for name, value in found.items():
-        large = value.ndim > 1 and value.size > _MOST_NUMBERS
-        held[f"{start}/out/{name}"] = (value[:, -1:] if large else value).astype(np.float32)
-
-
-def _save(check: _Check, held: Arrays) -> None:
-    arrays: dict[str, Any] = {**held}
-    np.savez_compressed(check.context.out / CASES, **arrays)
-
-
-def _texts(check: _Check) -> dict[str, float]:
-    import torch
-
-    found = samples_of(check.spec, check.folder, check.model, check.texts)[0]["input_ids"]
-    ids = [int(one) for one in found[0, :_TOKENS]]
-    with torch.inference_mode():
-        wanted = check.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    logits = SlottedDecoder(_slots(_Exact().open_model(check.exact, EngineOptions(threads=1))))
-    got = torch.from_numpy(logits.start().logits(ids)).double().log_softmax(-1)
-    kl = float((wanted.exp() * (wanted - got)).sum(-1).mean())
+def _written(check: _Check) -> dict[str, float]:
+    written = Written(check.spec, check.folder, check.model, check.texts)
+    kl = exact_kl(written, check.opened_exactly())
     check.context.progress(0.7, "what a device is held to")
-    _write_texts(check, ids)
-    return {"graph_kl_mean": max(kl, 0.0)}
-
-
-def _write_texts(check: _Check, ids: list[int]) -> None:
-    """One text: a block of the prompt, then two tokens after it."""
-    session = check.opened()
-    slots, program = _slots(session), session.programs[0]
-    named = {int(str(program.inputs_of(n)[IDS].shape[1])): n for n in program.functions}
-    cache, position = slots.fresh({}), 0
-    held: Arrays = {}
-    for call, size in enumerate((max(slots.steps), 1, 1)):
-        tokens = np.array([[ids[(position + n) % len(ids)] for n in range(size)]], np.int32)
-        logits = slots.call(size, tokens, position, cache)
-        given = {IDS: tokens, POSITION: np.array([position], np.int32)}
-        function = named[size] if len(named) > 1 else ""
-        _hold(held, (0, call, function), given, {LOGITS: logits})
-        position += size
-    _save(check, held)
-
-
-def _slots(session: MilSession) -> SlottedEngine:
-    found = slots_of(session)
-    if found is None:
-        raise StageError("The package has no states", why="a text generator's has")
-    return found
+    written_cases(written, check.opened()).save(check.context.out)
+    return {"graph_kl_mean": kl}

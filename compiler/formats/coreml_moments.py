@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from edgeward.compiler.modalities.base import open_modality
 from edgeward.compiler.reference_model import load_tokenizer
+from edgeward.compiler.sequence_sources import open_sources
 from edgeward.compiler.tasks import TaskSpec
 
 from .onnx_samples import token_windows
 
 _WIDEST = 8192
+_WRITTEN = 32
 _KEPT_VALUES = 1 << 14
 _SHARES = 24
 Sample = dict[str, Any]
@@ -82,13 +84,31 @@ def samples_of(
     """Return the calibration samples as the original's inputs; of `files` where those are given."""
     import torch
 
-    if spec.generates:
+    if spec.name == "text-generation":
         windows = token_windows(folder, load_tokenizer(folder), texts)
         return [{name: torch.from_numpy(ids) for name, ids in one.items()} for one in windows]
+    if spec.generates:
+        return _written(spec, folder, model, files)
     modality = open_modality(spec, folder, model)
     made = [modality.from_file(one.name, one.content) for one in files]
     cases = [one for one in made if one is not None] or modality.calibration(texts)
     return [dict(one.tensors) for one in cases]
+
+
+def _written(spec: TaskSpec, folder: Path, model: Any, files: Sequence[Any]) -> list[Sample]:
+    """What an encoder reads, the files or random inputs, and what the model itself writes of it."""
+    import torch
+
+    sources = open_sources(spec.modality, folder, model)
+    cases = sources.from_files(files) or sources.untraced(0)
+    found = []
+    for case in cases:
+        with torch.inference_mode():
+            ids = model.generate(
+                **case.tensors, num_beams=1, do_sample=False, max_new_tokens=_WRITTEN
+            )
+        found.append({**case.tensors, "decoder_input_ids": ids})
+    return found
 
 
 def flows_of(model: Any, samples: Sequence[Sample]) -> dict[str, Flow]:

@@ -68,7 +68,7 @@ def chunk_bytes(job: Job) -> int:
 
 
 def cache_length(job: Job) -> int:
-    """Return how many tokens a text generator's cache holds; UsageError for what cannot be."""
+    """Return how many tokens a cache holds; UsageError for what cannot be."""
     length = context_length(job, DEFAULT_CACHE)
     if length > WIDEST:
         raise UsageError(

@@ -16,6 +16,7 @@ from edgeward.compiler.tolerance import (
     distributions,
     weights,
 )
+from edgeward.compiler.tolerances import transcripts
 
 _GRAPH = Bound("graph_cosine_min", 0.9999, optional=True)
 # Mean cosine over the evaluation set, mean over the golden cases, which are hard ones, least over
@@ -41,6 +42,17 @@ _WRITES: Mapping[str, tuple[float, float, float]] = {
     "int4-channels": (1.0, 0.5, 2.2),
     "mixed": (0.12, 0.8, 1.15),
 }
+# Of real speech, words and letters that may be others than the original's.
+_SPOKEN: Mapping[str, tuple[float, float]] = {
+    "fp16": (0.02, 0.01),
+    "int8-weights": (0.05, 0.025),
+    "w8a8": (0.2, 0.05),
+    "palette6": (0.15, 0.075),
+    "palette4": (0.25, 0.125),
+    "int4-weights": (0.25, 0.125),
+    "int4-channels": (0.3, 0.15),
+    "mixed": (0.15, 0.075),
+}
 
 
 def _with_graph(told: Tolerances) -> Tolerances:
@@ -55,9 +67,11 @@ def _rounded(mean: float, hard: float, least: float, top1: float | None = None) 
 TOLERANCES: dict[tuple[str, str], Tolerances] = {
     **{("fp32", kind): _with_graph(EXACT_VECTORS) for kind in ("vectors", "classes", "tensors")},
     ("fp32", "distributions"): EXACT_GENERATION,
+    ("fp32", "transcripts"): transcripts(EXACT_GENERATION, 0.0, 0.0),
 }
 for _precision, (_mean, _hard, _least, _top1) in _VECTORS.items():
     for _kind in ("vectors", "tensors"):
         TOLERANCES[_precision, _kind] = _rounded(_mean, _hard, _least)
     TOLERANCES[_precision, "classes"] = _rounded(_mean, _hard, _least, _top1)
-    TOLERANCES[_precision, "distributions"] = distributions(*_WRITES[_precision])
+    _written = TOLERANCES[_precision, "distributions"] = distributions(*_WRITES[_precision])
+    TOLERANCES[_precision, "transcripts"] = transcripts(_written, *_SPOKEN[_precision])

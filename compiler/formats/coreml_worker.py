@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeward.compiler.given_stage import INPUT, kept_files
+from edgeward.compiler.mobile.decoder import CachedFront
 from edgeward.compiler.mobile.front import Front, open_front
 from edgeward.compiler.mobile.proved import prove_front
 from edgeward.compiler.preprocessors import complete_settings
@@ -71,11 +72,26 @@ def convert_decoder(context: StageContext, params: Mapping[str, Any]) -> dict[st
     from .coreml_decoder import write_decoder
 
     copy_files(context, task_spec(params["task"]), params)
-    front = write_decoder(context, params)
-    words = int(front.module(*front.inputs.values()).shape[-1])
+    return _written(context, write_decoder(context, params))
+
+
+def convert_writer(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `encoder.mlpackage`, the decoder behind it as `model.mlpackage`, and `assets/`."""
+    from .coreml_writer import write_writer
+
+    copy_files(context, task_spec(params["task"]), params)
+    return _written(context, write_writer(context, params))
+
+
+def _written(context: StageContext, front: CachedFront) -> dict[str, Any]:
+    import torch
+
+    with torch.no_grad():
+        found = front.module(*front.inputs.values())
+    words = int((found if front.stateful else found[0]).shape[-1])
     ports = {"input_ids": [1, "tokens"], "position": [1]}
     return {
-        "inputs": [{"name": name, "dtype": "int32", "shape": ports[name]} for name in front.inputs],
+        "inputs": [{"name": name, "dtype": "int32", "shape": ports[name]} for name in ports],
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, "tokens", words]}],
         "padding": {},
         "context": front.context,

@@ -154,7 +154,7 @@ def _convert(job: Job) -> StageSpec:
     return StageSpec(
         name="convert",
         call=f"{_SLOTTED.get(source.task, _WORKER)}:convert",
-        version=3 if slots is not None else 2,
+        version=3,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={**params, **more},
         toolchain=toolchain(),
@@ -187,7 +187,7 @@ def _quantise(job: Job, inputs: Mapping[str, StageResult]) -> StageSpec:
     return StageSpec(
         name="quantise",
         call="edgeward.compiler.formats.tflite_quantise:quantise",
-        version=1,
+        version=2,
         inputs={name: result.as_input() for name, result in inputs.items()},
         params=params,
         toolchain=toolchain(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ from edgeward.compiler.stage_context import StageContext
 from edgeward.errors import StageError
 from edgeward.runtimes.engines.litert_file import TFLiteFile, read_tflite
 
-from .tflite_rules import refuse_static_graph
+from .tflite_rules import float_products, refuse_static_graph
 from .tflite_samples import read_samples
 
 Steps = list[dict[str, Any]]
+# They multiply integers and round what flows in as it comes.
+_DYNAMIC = ("int8-dynamic", "int4-weights")
 
 
 def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +37,8 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     for number, source in enumerate(sources):
         context.progress(number / len(sources), f"{precision}, {source.stem}")
         target = context.out / source.name
-        round_file(source, target, steps, samples)
+        kept = kept_steps(precision, read_tflite(source))
+        round_file(source, target, [*steps, *kept], samples)
         counted.update(
             rounded=_rounded(read_tflite(target)),
             weights=_weights(read_tflite(source)),
@@ -68,6 +72,22 @@ def steps_of(precision: str, rotation: str = "none") -> Steps:
     return [
         *recipe.dynamic_wi8c_afp32(),
         *recipe.dynamic_wi4b32_afp32(operation_name=operators.FULLY_CONNECTED),
+    ]
+
+
+def kept_steps(precision: str, told: TFLiteFile) -> Steps:
+    """Return what leaves operators of a file in float, behind the other steps."""
+    if precision not in _DYNAMIC:
+        return []
+    return [
+        {
+            # An operator is known by its outputs' names, a semicolon behind each.
+            "regex": f"^{re.escape(name)};$",
+            "operation": "BATCH_MATMUL",
+            "algorithm_key": "no_quantize",
+            "op_config": {},
+        }
+        for name in float_products(told)
     ]
 
 

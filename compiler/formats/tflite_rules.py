@@ -15,6 +15,7 @@ _WHY = (
     "it has attention: products of two activations, whose softmax and norms need ranges that 256 "
     "steps for a whole tensor do not have (MiniLM keeps a cosine of 0.75 at best)"
 )
+_PRODUCT = "BATCH_MATMUL"
 _IN_BLOCKS, _NEWEST = "int4-weights", "litert"
 _NEXT = "edgeward compile … --format tflite --precision int8-dynamic"
 
@@ -41,6 +42,20 @@ def refuse_static_graph(told: TFLiteFile) -> None:
         raise _refusal("This graph")
 
 
+def float_products(told: TFLiteFile) -> list[str]:
+    """Return the outputs of products that are to stay in float, by name: constants on their left.
+
+    The quantiser rounds whichever side is constant; LiteRT's kernel takes int8 on the right alone.
+    It refuses a file with a left one, and of two it makes infinities, without an error.
+    """
+    return [
+        graph.tensors[operator.outputs[0]].name
+        for graph in told.graphs
+        for operator in graph.operators
+        if operator.name == _PRODUCT and graph.tensors[operator.inputs[0]].constant
+    ]
+
+
 def _refusal(what: str) -> UnsupportedError:
     return UnsupportedError(f"{what} cannot be int8 throughout", why=_WHY, next=_NEXT)
 
@@ -57,7 +72,7 @@ def _has_heads(config: Mapping[str, Any]) -> bool:
 
 def _multiplies_activations(graph: FileGraph) -> bool:
     return any(
-        operator.name == "BATCH_MATMUL"
+        operator.name == _PRODUCT
         and not any(graph.tensors[index].constant for index in operator.inputs)
         for operator in graph.operators
     )

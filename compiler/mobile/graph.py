@@ -29,6 +29,7 @@ _VIEWS = frozenset(
         _ATEN.view.default,
     }
 )
+_DROPPED = "dropout_p"
 _NOTHING = frozenset({_ATEN.alias.default, _ATEN.lift_fresh_copy.default, _ATEN.detach.default})
 
 
@@ -79,6 +80,10 @@ def _fold(traced: fx.GraphModule) -> None:
         traced.register_buffer(name, known[node].clone().contiguous(), persistent=False)
         with traced.graph.inserting_before(node):
             node.replace_all_uses_with(traced.graph.get_attr(name))
+    # torch keeps what may be random, whether it is used or not.
+    for node in reversed(known):
+        if node.op == "call_function" and not node.users:
+            traced.graph.erase_node(node)
 
 
 def _reshape(graph: fx.Graph) -> None:
@@ -89,11 +94,24 @@ def _reshape(graph: fx.Graph) -> None:
 
 
 def _is_constant(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
-    if node.op != "call_function" or torch.Tag.nondeterministic_seeded in getattr(
-        node.target, "tags", ()
-    ):
+    if node.op != "call_function" or _is_random(node):
         return False
     return all(argument in known for argument in node.all_input_nodes)
+
+
+def _is_random(node: fx.Node) -> bool:
+    """Whether it gives other values at every call: attention may, and does not where it drops none.
+
+    DETR's decoder attends over its learnt queries alone before it looks at the picture.
+    """
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    arguments = node.target._schema.arguments
+    place = next((n for n, one in enumerate(arguments) if one.name == _DROPPED), None)
+    if place is None:
+        return True
+    given = node.args[place] if place < len(node.args) else node.kwargs.get(_DROPPED, 0.0)
+    return bool(given != 0.0)
 
 
 def _value(node: fx.Node, known: dict[fx.Node, Any]) -> Any:

@@ -6,23 +6,18 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
+from .coreml_packages import packages_of
+from .coreml_slots import Layout, PackageSlots, layout_of
 
-ENTRY, _IDS, _POSITION, _LOGITS, _CHUNK = (
-    "Manifest.json",
-    "input_ids",
-    "position",
-    "logits",
-    "chunk",
-)
 _DEFAULT_UNITS = "CPU_AND_NE"
 _FLOATS = {65552: np.float16, 65568: np.float32, 65600: np.float64, 131104: np.int32}
 
@@ -30,21 +25,23 @@ _FLOATS = {65552: np.float16, 65568: np.float32, 65600: np.float64, 131104: np.i
 def open_model(path: Path, options: EngineOptions) -> CoreMLSession:
     """Load a `.mlpackage`, or the one that `path`, its Manifest.json, belongs to.
 
-    The first of `options.providers` names the compute units as coremltools does (ALL, CPU_ONLY,
-    CPU_AND_NE, CPU_AND_GPU). Raises EngineError where this is no Mac, where coremltools is not
-    installed, and where Core ML refuses the package.
+    Its chunks run in turn; other models beside it become its parts. The first of
+    `options.providers` names the compute units as coremltools does (ALL, CPU_ONLY, CPU_AND_NE,
+    CPU_AND_GPU). Raises EngineError where this is no Mac, where coremltools is not installed, and
+    where Core ML refuses the package.
     """
     tools = _coremltools()
     named = (options.providers or (_DEFAULT_UNITS,))[0]
     units = getattr(tools.ComputeUnit, named, None)
     if units is None:
         raise EngineError(f"Core ML has no compute units {named!r}", next=f"{_DEFAULT_UNITS}, ALL")
-    parts = [options.parts[role] for role in sorted(options.parts, key=_number)]
-    packages = [package.parent if package.name == ENTRY else package for package in (path, *parts)]
-    return CoreMLSession(
-        _Functions(tools, packages, units),
-        EngineRef(name="Core ML", version=f"coremltools {tools.__version__}", provider=named),
-    )
+    packages = packages_of(path, options.parts)
+    ref = EngineRef(name="Core ML", version=f"coremltools {tools.__version__}", provider=named)
+    parts = {
+        role: CoreMLSession(_Functions(tools, [one], units), ref)
+        for role, one in packages.parts.items()
+    }
+    return CoreMLSession(_Functions(tools, packages.chunks, units), ref, parts)
 
 
 def _coremltools() -> Any:
@@ -108,16 +105,20 @@ class _Functions:
 class CoreMLSession:
     """One model in Core ML; of several functions the one whose inputs have the given shapes."""
 
-    parts: Mapping[str, EngineSession] = {}
-
-    def __init__(self, functions: Any, ref: EngineRef) -> None:
-        self.ref, self._functions = ref, functions
+    def __init__(
+        self,
+        functions: Any,
+        ref: EngineRef,
+        parts: Mapping[str, EngineSession] = MappingProxyType({}),
+    ) -> None:
+        self.ref, self.parts, self._functions = ref, parts, functions
         first = functions.names()[0]
         described = functions.described(0, first)
         self.inputs: Sequence[str] = tuple(port.name for port in described.input)
         last = functions.described(len(functions.packages) - 1, first)
         self.outputs: Sequence[str] = tuple(port.name for port in last.output)
-        self.slotted = _Slots(self, functions) if len(described.state) else None
+        layout = _layout(functions)
+        self.slotted = PackageSlots(self, layout) if layout is not None else None
         self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -135,7 +136,9 @@ class CoreMLSession:
         found = self.computed(inputs, None)
         return [found[name] for name in outputs]
 
-    def computed(self, inputs: Mapping[str, Tensor], states: list[Any] | None) -> dict[str, Tensor]:
+    def computed(
+        self, inputs: Mapping[str, Tensor], states: Sequence[Any] | None
+    ) -> dict[str, Tensor]:
         """Run chunk after chunk; `states` are changed, fresh ones serve where there are none."""
         function = self._function(inputs)
         known = dict(inputs)
@@ -154,11 +157,15 @@ class CoreMLSession:
             for name, value in known.items()
         }
 
-    def fresh(self) -> list[Any]:
-        """Return a state for each chunk."""
+    def states(self) -> list[Any]:
+        """Return fresh states of each chunk, None for one that has none."""
         name = self._functions.names()[0]
-        chunks = range(len(self._functions.packages))
-        return [self._functions.model(chunk, name).make_state() for chunk in chunks]
+        return [
+            self._functions.model(chunk, name).make_state()
+            if len(self._functions.described(chunk, name).state)
+            else None
+            for chunk in range(len(self._functions.packages))
+        ]
 
     def _function(self, inputs: Mapping[str, Tensor]) -> str:
         names = list(self._functions.names())
@@ -170,29 +177,17 @@ class CoreMLSession:
         raise UsageError("No function of this package takes these inputs", why=shapes)
 
 
-class _Slots:
-    """The calls of a stateful program, one for each of its functions."""
-
-    def __init__(self, session: CoreMLSession, functions: Any) -> None:
-        self._session = session
-        ports = [functions.described(0, name).input for name in functions.names()]
-        sizes = [_shape(port)[1] for listed in ports for port in listed if port.name == _IDS]
-        self.steps: Sequence[int] = tuple(sorted(sizes))
-        state = functions.described(0, functions.names()[0]).state[0]
-        # (layers, heads, slots, width)
-        self.context = int(state.type.stateType.arrayType.shape[2])
-
-    def fresh(self, held: Mapping[str, Tensor]) -> list[Any]:
-        """Return states of zeros; UsageError where something is to stay beside them."""
-        if held:
-            raise UsageError("This package is a decoder alone", why=f"it takes no {min(held)}")
-        return self._session.fresh()
-
-    def call(self, size: int, ids: NDArray[np.int32], position: int, cache: Any) -> Tensor:
-        """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
-        del size
-        given = {_IDS: ids, _POSITION: np.array([position], np.int32)}
-        return self._session.computed(given, cache)[_LOGITS]
+def _layout(functions: Any) -> Layout | None:
+    names = functions.names()
+    inputs = [
+        {port.name: _shape(port) for port in functions.described(0, name).input} for name in names
+    ]
+    last = functions.described(len(functions.packages) - 1, names[0])
+    states = [
+        tuple(int(size) for size in one.type.stateType.arrayType.shape)
+        for one in functions.described(0, names[0]).state
+    ]
+    return layout_of(inputs, [port.name for port in last.output], states)
 
 
 def _shape(port: Any) -> tuple[int, ...]:
@@ -201,7 +196,3 @@ def _shape(port: Any) -> tuple[int, ...]:
 
 def _cast(array: Tensor, port: Any) -> Tensor:
     return np.asarray(array).astype(_FLOATS.get(port.type.multiArrayType.dataType, np.float32))
-
-
-def _number(role: str) -> int:
-    return int(role.removeprefix(_CHUNK)) if role.removeprefix(_CHUNK).isdecimal() else 0

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 CASES, MANIFEST, SIGNATURE = "on_device.npz", "manifest.json", "manifest.sig"
+CHUNK, NEW = "chunk", "new_"
 UNITS = {
     "cpuAndNeuralEngine": "CPU_AND_NE",
     "all": "ALL",
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None, engine: Any = None) -> int:
     manifest = json.loads((asked.bundle / MANIFEST).read_text("utf-8"))
     figures = measured(asked.bundle, manifest, engine)
     placed: dict[str, int] = {}
-    for package in packages_of(asked.bundle, manifest):
+    for package in all_packages(asked.bundle, manifest):
         for name, count in engine.placement(package).items():
             placed[name] = placed.get(name, 0) + count
     found = {
@@ -99,32 +100,45 @@ def main(arguments: list[str] | None = None, engine: Any = None) -> int:
     return 0 if found["passed"] else 3
 
 
-def packages_of(bundle: Path, manifest: dict[str, Any]) -> list[Path]:
-    """Return the package, or its chunks in their order."""
+def packages_of(bundle: Path, manifest: dict[str, Any], part: str = "") -> list[Path]:
+    """Return the model's package or its chunks in their order; else that of a part."""
     parts = manifest.get("parts") or {}
-    chunks = sorted(parts, key=lambda role: int(role.removeprefix("chunk")))
-    places = [manifest["entry"], *(parts[role] for role in chunks)]
+    if part:
+        return [(bundle / parts[part]).parent]
+    chunks = sorted(map(int, (role[len(CHUNK) :] for role in parts if role.startswith(CHUNK))))
+    places = [manifest["entry"], *(parts[f"{CHUNK}{number}"] for number in chunks)]
     return [(bundle / place).parent for place in places]
+
+
+def all_packages(bundle: Path, manifest: dict[str, Any]) -> list[Path]:
+    """Return every package of the bundle."""
+    others = [role for role in manifest.get("parts") or {} if not role.startswith(CHUNK)]
+    found = packages_of(bundle, manifest)
+    return found + [one for role in others for one in packages_of(bundle, manifest, role)]
 
 
 def measured(bundle: Path, manifest: dict[str, Any], engine: Any) -> dict[str, float]:
     """Run every case; the least cosine and the largest difference over all outputs."""
     import numpy as np
 
-    packages = packages_of(bundle, manifest)
     opened: dict[str, list[Any]] = {}
     least, largest, count = 1.0, 0.0, 0
     with np.load(bundle / CASES, allow_pickle=False) as held:
         for calls in cases_of(held):
-            states: list[Any] | None = None
-            for function, given, wanted in calls:
-                if function not in opened:
-                    named = function or None
-                    opened[function] = [engine.open(package, named) for package in packages]
-                models = opened[function]
-                if states is None:
-                    states = [state_of(model) for model in models]
-                found = run(models, states, given)
+            states: dict[str, list[Any]] = {}
+            known: dict[str, Any] = {}
+            for where, given, wanted in calls:
+                part, _, function = where.rpartition(":")
+                if where not in opened:
+                    packages = packages_of(bundle, manifest, part)
+                    opened[where] = [engine.open(one, function or None) for one in packages]
+                models = opened[where]
+                if part not in states:
+                    states[part] = [state_of(model) for model in models]
+                known.update(given)
+                found = run(models, states[part], known)
+                known.update(found)
+                known.update({k[len(NEW) :]: v for k, v in found.items() if k.startswith(NEW)})
                 for name, expected in wanted.items():
                     got = np.asarray(found[name], np.float64)
                     got = got[:, got.shape[1] - expected.shape[1] :] if got.ndim > 1 else got
@@ -139,9 +153,11 @@ def measured(bundle: Path, manifest: dict[str, Any], engine: Any) -> dict[str, f
 
 
 def cases_of(held: Any) -> list[list[tuple[str, dict[str, Any], dict[str, Any]]]]:
-    """Return each case's calls: the function, its inputs, its outputs.
+    """Return each case's calls: where, its inputs, its outputs.
 
-    An array is called CASE/CALL/FUNCTION/in|out/NAME.
+    An array is called CASE/CALL/WHERE/in|out/NAME. WHERE is a function of the model, or
+    PART:FUNCTION of a graph beside it. A call takes what those before it took or gave, `new_NAME`
+    as NAME.
     """
     found: dict[int, dict[int, tuple[str, dict[str, Any], dict[str, Any]]]] = {}
     for key in held.files:

@@ -14,7 +14,10 @@ from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 from edgeward.runtimes.engines import coreml
 from edgeward.runtimes.engines.base import EngineOptions
-from edgeward.runtimes.tasks.slots import SlottedDecoder
+from edgeward.runtimes.engines.coreml_packages import packages_of
+from edgeward.runtimes.engines.coreml_slots import layout_of
+from edgeward.runtimes.tasks.sequences import SequenceGraph
+from edgeward.runtimes.tasks.slots import SlottedDecoder, SlottedState
 
 FLOAT16, INT32 = 65552, 131104
 WORDS = 5
@@ -111,3 +114,79 @@ def test_a_stateful_package_decodes_in_slots() -> None:
     assert int(state.next_logits([7]).argmax()) == 2
     with pytest.raises(UsageError, match="longer than the 16"):
         state.logits(list(range(11)))
+
+
+def test_chunks_are_in_the_order_of_their_numbers_and_an_encoder_stands_beside() -> None:
+    parts = {
+        role: Path(f"/b/{role}.mlpackage/Manifest.json")
+        for role in ("chunk10", "chunk2", "encoder")
+    }
+    found = packages_of(Path("/b/model.mlpackage/Manifest.json"), parts)
+    assert [one.name for one in found.chunks] == [
+        "model.mlpackage",
+        "chunk2.mlpackage",
+        "chunk10.mlpackage",
+    ]
+    assert found.parts == {"encoder": Path("/b/encoder.mlpackage")}
+
+
+def heard(function: str, given: dict[str, Any], state: Any) -> dict[str, Any]:
+    """An encoder that doubles what it reads."""
+    assert (function, state) == ("", None)
+    return {"present_0_encoder_key": given["input_features"] * 2}
+
+
+def written(function: str, given: dict[str, Any], state: Any) -> dict[str, Any]:
+    """A decoder whose likeliest token is the sum of all it saw and of what was read."""
+    assert (function, state) == ("", None)
+    seen = given["kv_cache_k_0"].copy()
+    seen[0, 0, int(given["position"][0]), 0] = given["input_ids"][0, 0]
+    likeliest = int(seen.sum() + given["present_0_encoder_key"].sum()) % WORDS
+    logits = np.eye(WORDS, dtype=np.float16)[[[likeliest]]]
+    return {"logits": logits, "new_kv_cache_k_0": seen}
+
+
+def test_a_cache_that_is_given_back_serves_behind_what_an_encoder_gave() -> None:
+    cache, crossed = (1, 1, 4, 1), port("present_0_encoder_key", FLOAT16, 1, 1, 2, 1)
+    encoder = session(
+        [described("", [port("input_features", FLOAT16, 1, 1, 2, 1)], [crossed], [])], heard
+    )
+    ports = [
+        port("input_ids", INT32, 1, 1),
+        port("position", INT32, 1),
+        port("kv_cache_k_0", FLOAT16, *cache),
+        crossed,
+    ]
+    outputs = [port("logits", FLOAT16, 1, 1, WORDS), port("new_kv_cache_k_0", FLOAT16, *cache)]
+    functions = Simulated([described("", ports, outputs, [])], written)
+    ref = EngineRef(name="x", version="1")
+    graph = SequenceGraph(coreml.CoreMLSession(functions, ref, {"encoder": encoder}))
+    one, other = (
+        graph.read({"input_features": np.full((1, 1, 2, 1), value, np.float32)}) for value in (0, 1)
+    )
+    assert isinstance(one, SlottedState)
+    assert [int(one.next_logits([token]).argmax()) for token in (1, 2, 1)] == [1, 3, 4]
+    assert [int(row.argmax()) for row in other.logits([1, 2, 1])] == [0, 2, 3]
+    with pytest.raises(UsageError, match="longer than the 4"):
+        one.logits([1, 2])
+    decoder = coreml.CoreMLSession(functions, ref).slotted
+    assert decoder is not None
+    with pytest.raises(UsageError, match="needs present_0_encoder_key of shape"):
+        decoder.fresh({})
+    with pytest.raises(UsageError, match="does not look back"):
+        decoder.fresh({"present_0_encoder_key": np.zeros((1, 1, 2, 1)), "x": np.zeros(1)})
+
+
+def test_functions_that_do_not_share_a_cache_are_refused() -> None:
+    calls = [{"input_ids": (1, size), "position": (1,), "c": (1, 1, 4, 1)} for size in (1, 3)]
+    told = ("logits", "new_c")
+    found = layout_of(calls, told, [])
+    assert found is not None
+    assert (found.steps, found.context, found.held) == ((1, 3), 4, {})
+    assert layout_of([{"x": (1, 2)}], told, []) is None
+    assert layout_of([{"input_ids": (1, 1), "position": (1,)}], told, []) is None
+    for wrong in ((1, 1, 5, 1), (1, 4), (1, 1, 0, 1)):
+        with pytest.raises(EngineError, match="do not share one cache"):
+            layout_of([calls[0], {**calls[1], "c": wrong}], told, [])
+    with pytest.raises(EngineError, match="do not share one cache"):
+        layout_of(calls, told, [(2, 1, 5, 1)])

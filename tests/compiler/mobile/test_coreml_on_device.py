@@ -162,6 +162,58 @@ def test_the_calls_of_a_case_share_a_state_and_cases_do_not(tmp_path: Path) -> N
     assert figures["device_relative_difference"] == 0
 
 
+class SimulatedParts(SimulatedCoreML):
+    """An encoder that doubles, and a decoder that adds its cache, which it gives back."""
+
+    def __init__(self) -> None:
+        super().__init__(doubled)
+        self.asked: list[tuple[str, str | None]] = []
+
+    def open(self, package: Path, function: str | None) -> SimulatedModel:
+        self.asked.append((package.name, function))
+        inputs = ("x",) if package.name == "encoder.mlpackage" else ("y", "cache", "ids")
+
+        def answer(given: Arrays, state: Any) -> Arrays:
+            assert (tuple(given), state) == (inputs, None)
+            if "x" in given:
+                return {"y": given["x"] * 2}
+            total = given["y"] + given["cache"] + given["ids"]
+            return {"logits": total, "new_cache": total}
+
+        model = SimulatedModel(answer, stateful=False)
+        described = SimpleNamespace(
+            input=[SimpleNamespace(name=name) for name in inputs], state=[], functions=[]
+        )
+        model.get_spec = lambda: SimpleNamespace(description=described)  # type: ignore[method-assign]
+        return model
+
+
+def test_an_encoder_feeds_the_decoder_which_gets_its_cache_back(tmp_path: Path) -> None:
+    one = np.ones((1, 2), np.float32)
+    write_cases(
+        tmp_path,
+        {
+            "0/0/encoder:/in/x": one,
+            "0/0/encoder:/out/y": one * 2,
+            "0/1/main/in/ids": one,
+            "0/1/main/in/cache": one * 0,
+            "0/1/main/out/logits": one * 3,
+            "0/2/main/in/ids": one * 5,
+            "0/2/main/out/logits": one * 10,
+        },
+    )
+    parts = {role: f"{role}.mlpackage/Manifest.json" for role in ("encoder", "chunk10", "chunk2")}
+    manifest = {"entry": "model.mlpackage/Manifest.json", "parts": {"encoder": parts["encoder"]}}
+    engine = SimulatedParts()
+    figures = verify_on_device.measured(tmp_path, manifest, engine)
+    assert engine.asked == [("encoder.mlpackage", None), ("model.mlpackage", "main")]
+    assert figures["device_outputs"] == 3
+    assert figures["device_relative_difference"] == 0
+    found = verify_on_device.all_packages(tmp_path, {**manifest, "parts": parts})
+    names = ["model", "chunk2", "chunk10", "encoder"]
+    assert [package.stem for package in found] == names
+
+
 def test_it_needs_nothing_of_edgeward() -> None:
     text = Path(verify_on_device.__file__).read_text("utf-8")
     imports = {

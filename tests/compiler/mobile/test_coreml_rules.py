@@ -44,7 +44,7 @@ def job(
 def test_every_precision_has_bounds_for_every_kind_of_output_and_a_target() -> None:
     assert format_module("coreml") is coreml
     precisions = set(coreml.precisions())
-    kinds = {"vectors", "classes", "tensors", "distributions"}
+    kinds = {"vectors", "classes", "tensors", "distributions", "transcripts"}
     assert set(coreml.tolerances()) == {(p, kind) for p in precisions for kind in kinds}
     taken = {p for name in names() for p in load(name).formats.get("coreml", ())}
     assert taken == precisions
@@ -107,6 +107,17 @@ def test_a_cache_has_the_length_that_the_model_and_the_proof_need(tmp_path: Path
     with pytest.raises(UsageError, match="cannot be") as told:
         cache_length(writer(tmp_path, 1 << 17, "20000"))
     assert "Neural Engine" in told.value.why
+
+
+def test_what_hears_is_for_older_systems_too_and_its_cache_has_what_its_decoder_writes(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"max_target_positions": 448}))
+    asked = job(task="automatic-speech-recognition", options={"minimum-ios": ("16",)})
+    heard = replace(asked, source=replace(asked.source, folder=tmp_path))
+    coreml.check(heard)
+    assert cache_length(heard) == 448
+    assert coreml.coverage().takes("automatic-speech-recognition", "whisper", "")
 
 
 def test_the_toolchain_holds_what_writes_packages() -> None:

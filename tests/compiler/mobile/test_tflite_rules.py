@@ -15,7 +15,7 @@ from edgeward.compiler.formats import tflite
 from edgeward.compiler.formats.base import Job
 from edgeward.compiler.formats.tflite_delegates import DELEGATES, absorbed, is_integer, words
 from edgeward.compiler.formats.tflite_options import contained, slots_of
-from edgeward.compiler.formats.tflite_rules import refuse_static_graph
+from edgeward.compiler.formats.tflite_rules import float_products, refuse_static_graph
 from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.shapes import FixedShapes
 from edgeward.compiler.source import Source
@@ -128,6 +128,14 @@ def test_a_graph_that_multiplies_activations_is_refused() -> None:
     refuse_static_graph(graph([product], constant=(1,)))
     with pytest.raises(UnsupportedError, match="cannot be int8 throughout"):
         refuse_static_graph(graph([product]))
+
+
+def test_a_product_with_a_constant_on_its_left_is_found_by_its_output() -> None:
+    product = FileOperator("BATCH_MATMUL", 1, (0, 1), (2,))
+    dense = FileOperator("FULLY_CONNECTED", 1, (0, 1), (3,))
+    for left in ((0, 1), (0,)):
+        assert float_products(graph([dense, product], constant=left)) == ["2"]
+    assert float_products(graph([dense, product], constant=(1,))) == []
 
 
 def test_the_first_signature_is_the_largest_and_the_one_tools_look_for(tmp_path: Path) -> None:
