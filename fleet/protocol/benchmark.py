@@ -12,7 +12,6 @@ from edgeward.runtimes.bundle.manifest import reason
 
 from .fields import Counter, Document, Number
 
-ACTION = "benchmark"
 # Twelve letters are what lists show of a digest.
 BundleName = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12,64}$")]
 Count = Annotated[int, Field(ge=0, le=10_000_000)]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from typing import cast
 
 from edgeward.errors import EdgewardError, MissingError, UnsupportedError, UsageError
 from edgeward.runtimes.bundle.canonical import canonical_bytes
 
+from ...protocol.actions import action_named
 from ...protocol.jobs import JobState, check_result_size
 from ..endings import problem_of
-from .order import Answer, Order, RefusedJobError
-from .registry import action_named
+from .order import Answer, Doer, Order, RefusedJobError
 
 REFUSALS = (RefusedJobError, UsageError, UnsupportedError, MissingError)
 
@@ -28,7 +30,8 @@ def main(arguments: list[str]) -> None:
 def answered(order: Order) -> Answer:
     """Return how the job went."""
     try:
-        result = check_result_size(action_named(order.job.action).run(order))
+        does = action_named(order.job.action).does
+        result = check_result_size(cast(Doer, importlib.import_module(does)).run(order))
     except REFUSALS as error:
         return Answer(state=JobState.REFUSED, problem=problem_of(error))
     except (EdgewardError, OSError) as error:

@@ -96,8 +96,8 @@ class Desk:
         if waiting.attempts >= MAX_ATTEMPTS:
             return failed(
                 "UnfinishedError",
-                f"The agent went down {waiting.attempts} times in this job",
-                "the job may be what takes it down: it is given up",
+                f"The job was begun {waiting.attempts} times and never ended",
+                "the agent or its disk failed in it each time: it is given up",
             )
 
         def goes_on() -> None:

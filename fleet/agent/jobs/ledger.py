@@ -84,8 +84,8 @@ def without(jobs: Jobs, awaited: frozenset[str], now: float, running: str | None
         for each in jobs.waiting
         if each.job.id in awaited and (each.job.expires_at > now or each.job.id == running)
     ]
-    return jobs if len(waiting) == len(jobs.waiting) else jobs.model_copy(
-        update={"waiting": waiting}
+    return (
+        jobs if len(waiting) == len(jobs.waiting) else jobs.model_copy(update={"waiting": waiting})
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field, ValidationError
 
@@ -30,6 +30,17 @@ class Order(Document):
     def to_json(self) -> str:
         """Return it as an argument."""
         return canonical_bytes(self.model_dump(mode="json")).decode()
+
+
+class Doer(Protocol):
+    """An action's module; it runs in a child of the agent, which outlives whatever it does."""
+
+    def run(self, order: Order) -> dict[str, Any]:
+        """Do the job and return its result, at most `MAX_RESULT_BYTES` of JSON.
+
+        RefusedJobError or UsageError where this device cannot; any other error is a failure.
+        """
+        ...
 
 
 class Answer(Document):
