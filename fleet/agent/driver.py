@@ -207,7 +207,7 @@ class Agent:
         except TransferError:
             return
         except (EdgewardError, OSError) as error:
-            self.jobs.trouble = problem_of(error)
+            self.jobs.refusal = problem_of(error)
 
     def _serve(self) -> None:
         state, good = self.memory.state, self.memory.good
@@ -299,7 +299,7 @@ class Agent:
             return
         except OSError as error:
             self._job_at = self.clock.monotonic() + TROUBLE_PAUSE
-            self.jobs.trouble = problem_of(error)
+            self.jobs.hindrance = problem_of(error)
         self._tell()
 
     def _stumble(self, state: State, error: EdgewardError | OSError) -> None:

@@ -1,4 +1,4 @@
-"""What `edgeward bench --on` asks the fleet: `edgeward.targets.bench.elsewhere.Fleet` as a module."""
+"""What `bench --on` asks the fleet: a `edgeward.targets.bench.elsewhere.Fleet`, as a module."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,7 @@ def measure_on(asked: Asked, device: str, home: Path | None, wait_seconds: float
 
     Ctrl-C, and a wait that is over, leave the jobs to the device.
     """
+    _check_wait(wait_seconds)
     benchmarks = _benchmarks(asked)
     store = Store()
     store.check()
@@ -134,6 +136,7 @@ def measure_on(asked: Asked, device: str, home: Path | None, wait_seconds: float
 
 def fetch(jobs: Sequence[str], home: Path | None, wait_seconds: float, form: str) -> int:
     """Print and keep what came of jobs that were asked for before; return the exit code."""
+    _check_wait(wait_seconds)
     store, asked = Store(), Asked(bundle=Path())
     store.check()
     orders = _fleet().ordered(home, jobs)
@@ -146,7 +149,7 @@ def _collected(collecting: Collecting, orders: Orders, wait_seconds: float, form
         for record in collecting.records(orders, wait_seconds):
             records.append(record)
             if form == "jsonl":
-                print(render([record], form), end="", flush=True)
+                _print(render([record], form))
     except KeyboardInterrupt:
         left = orders.jobs[len(records) + len(collecting.failures) :]
         collecting.asked.say(
@@ -155,7 +158,7 @@ def _collected(collecting: Collecting, orders: Orders, wait_seconds: float, form
         raise
     finally:
         if records and form != "jsonl":
-            print(render(records, form), end="", flush=True)
+            _print(render(records, form))
     return collecting.failures[0].exit_code if collecting.failures else 0
 
 
@@ -170,6 +173,11 @@ def _benchmarks(asked: Asked) -> list[dict[str, Any]]:
     bundle = named_bundle(asked.bundle)
     memory = parse_size(asked.memory) if asked.memory else None
     return [_benchmark(each, bundle, memory) for each in asked.requests()]
+
+
+def _check_wait(seconds: float) -> None:
+    if not 0 <= seconds <= 30 * 86_400:
+        raise UsageError("--wait is a number of seconds from 0, thirty days at most")
 
 
 def named_bundle(given: Path) -> str | None:
@@ -207,6 +215,11 @@ def _benchmark(request: Request, bundle: str | None, memory: int | None) -> dict
         "seed": request.seed,
         "memory_bytes": memory,
     }
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _fleet() -> Fleet:

@@ -24,10 +24,15 @@ MAX_ATTEMPTS = 3
 
 
 class Desk:
-    """One device's jobs; `trouble` is what is wrong with those that came last."""
+    """One device's jobs.
+
+    `refusal` is what is wrong with those that came last, `hindrance` what keeps one from being
+    done.
+    """
 
     def __init__(self, home: Home, device: str) -> None:
-        self.trouble: Problem | None = None
+        self.refusal: Problem | None = None
+        self.hindrance: Problem | None = None
         self._home = home
         self._device = device
         self._ledger = Ledger(home.jobs)
@@ -40,17 +45,22 @@ class Desk:
         OSError where the disk refuses.
         """
         envelopes, awaited = unpack(data)
-        newest, self.trouble = 0.0, None
+        newest, self.refusal = 0.0, None
         self._ledger.settle(awaited, now, self._running)
         for envelope in envelopes:
             try:
                 job = read_job(envelope, self._device, trust)
             except EdgewardError as error:
-                self.trouble = problem_of(error)
+                self.refusal = problem_of(error)
                 continue
             newest = max(newest, job.issued_at)
             self._ledger.keep(taken(self._ledger.jobs, job, max(now, newest)))
         return newest
+
+    @property
+    def trouble(self) -> Problem | None:
+        """What there is to say of jobs."""
+        return self.refusal or self.hindrance
 
     def due(self, now: float) -> bool:
         """Whether a job waits to be done."""
@@ -87,6 +97,7 @@ class Desk:
             at=max(work.now, 0.0),
         )
         self._ledger.file(report)
+        self.hindrance = None
         link.send_result(encode(report))
 
     def _answer(

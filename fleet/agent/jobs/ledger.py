@@ -46,7 +46,7 @@ class Jobs(Document):
 
     def knows(self, job: str) -> bool:
         """Whether it waits or was done."""
-        return any(job == each.id for each in (*self.done, *(w.job for w in self.waiting)))
+        return job in {*(each.id for each in self.done), *(each.job.id for each in self.waiting)}
 
 
 def taken(jobs: Jobs, job: Job, now: float) -> Jobs:
