@@ -15,6 +15,8 @@ _COUNTS = {"n_threads", "n_prompt", "n_gen", "n_depth", "batch", "cores", "model
 _COUNTS |= {"record_version", "query_count", "warm_up_calls"}
 _FLAGS = {"valid", "noisy", "mlperf_minimum_met", "warm_up_stable"}
 _MACHINES = {"machine_before", "machine_after"}
+# What may be below nothing: the error of a prediction, a temperature.
+_SIGNED = re.compile(r".*_(error_percent|c)")
 _FIGURES = re.compile(
     r".*_(ms|ns|s|ts|bytes|percent|qps|c|j|seconds|factor|count)|.*_per_(s|sample_j)"
 )
@@ -53,8 +55,8 @@ def _kind_of(name: str) -> Callable[[object], bool]:
     kinds: dict[str, Callable[[object], bool]] = {
         "warnings": lambda value: _is_rows(value, _is_text),
         "tests": lambda value: _is_rows(value, _is_test),
-        "samples_ns": lambda value: isinstance(value, list) and all(map(_is_number, value)),
-        "samples_ts": lambda value: isinstance(value, list) and all(map(_is_number, value)),
+        "samples_ns": lambda value: isinstance(value, list) and all(map(_is_amount, value)),
+        "samples_ts": lambda value: isinstance(value, list) and all(map(_is_amount, value)),
     }
     if name in kinds:
         return kinds[name]
@@ -64,8 +66,10 @@ def _kind_of(name: str) -> Callable[[object], bool]:
         return lambda value: isinstance(value, bool)
     if name in _MACHINES:
         return lambda value: isinstance(value, dict) and all(map(_is_plain, value.values()))
-    if _FIGURES.fullmatch(name):
+    if _SIGNED.fullmatch(name):
         return lambda value: value is None or _is_number(value)
+    if _FIGURES.fullmatch(name):
+        return lambda value: value is None or _is_amount(value)
     return _is_plain
 
 
@@ -86,6 +90,10 @@ def _is_count(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
+
+
+def _is_amount(value: object) -> bool:
+    return _is_number(value) and isinstance(value, (int, float)) and value >= 0
 
 
 def _is_finite(value: float) -> bool:
