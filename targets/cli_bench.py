@@ -93,7 +93,7 @@ def bench_command(
     home: Path | None,
     **options: Any,
 ) -> int:
-    """Measure BUNDLE, here or on a device: latency, throughput, tokens/s, memory, load time, energy.
+    """Measure BUNDLE: latency, throughput, tokens/s, memory, load time, energy.
 
     Options that count take lists: --threads 1,2 --batch 1,8. Each combination runs in a process of
     its own and is kept; predicted and measured stand side by side. With --on BUNDLE may also be
