@@ -97,7 +97,7 @@ class Collecting:
         kept = (each for each in self.store.records() if each.get("job") == result.job)
         if (before := next(kept, None)) is not None:
             return before
-        record = self._predicted(checked(result.record))
+        record = self._predicted(self._placed(checked(result.record)))
         self._warn(record)
         return {"id": self.store.append(record), **record}
 
@@ -107,10 +107,16 @@ class Collecting:
         if not record["valid"]:
             self.asked.say(f"warning: not valid: {cell(record.get('invalid_why'))}")
 
+    def _placed(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Where the bundle lies here, so that a profile can be corrected from the record later."""
+        if self.bundle is None or record["bundle_digest"] != self.bundle.digest:
+            return {**record, "bundle_folder": None}
+        return {**record, "bundle_folder": str(self.bundle.path.resolve())}
+
     def _predicted(self, record: dict[str, Any]) -> dict[str, Any]:
         """What is predicted here stands in place of the device's own, where the bundle is here."""
         target = self.asked.target or record.get("device_target")
-        if self.bundle is None or target is None or record["bundle_digest"] != self.bundle.digest:
+        if self.bundle is None or target is None or record["bundle_folder"] is None:
             return record
         try:
             return record | open_predictor(self.bundle, str(target)).beside(record)
