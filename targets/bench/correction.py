@@ -24,7 +24,7 @@ from edgeward.targets.profile import Profile
 from .predicted import FIGURES, Predictor, facts_of
 
 LEAST, MOST = 0.001, 2.0
-_ROUNDS, _HALVINGS = 3, 22
+_ROUNDS, _HALVINGS = 3, 16
 # A figure that a share moves by less than this says nothing of it.
 _LEAST_MOVED = math.log(1.05)
 # The share, and the planned figures that tell it.
