@@ -61,14 +61,16 @@ def order(
     if timeout > 86_400:
         raise UsageError("--timeout is a day at most on a device")
     client = Client.of_home(home or default_home())
-    asked = [
-        client.create_job(
-            device,
-            {"action": ACTION, "arguments": dict(each), "timeout_seconds": float(timeout)},
-        )
-        for each in benchmarks
-    ]
-    return Orders(client, [str(each["id"]) for each in asked])
+    asked: list[str] = []
+    for each in benchmarks:
+        request = {"action": ACTION, "arguments": dict(each), "timeout_seconds": float(timeout)}
+        try:
+            asked.append(str(client.create_job(device, request)["id"]))
+        except EdgewardError as error:
+            if asked:
+                error.next = f"edgeward bench fetch {' '.join(asked)}, which were asked for before"
+            raise
+    return Orders(client, asked)
 
 
 def ordered(home: Path | None, jobs: Sequence[str]) -> Orders:

@@ -127,6 +127,9 @@ def test_benchmarks_are_ordered_and_waited_for(up: Up) -> None:
     first, second = orders.results(20.0)
     assert first.record == {"device": "d0", "n": 1, "job": orders.jobs[0]}
     assert "No bundle is active" in str(second.error)
+    with pytest.raises(UsageError) as caught_late:
+        order(up.home, "d0", [{"threads": 1}, {"threads": -1}], 60.0)
+    assert caught_late.value.next.startswith("edgeward bench fetch j-")
     with pytest.raises(UsageError, match="at once"):
         order(up.home, "d0", [{}] * (MAX_WAITING + 1), 60.0)
 
