@@ -133,8 +133,6 @@ class Desk:
         except InterruptedWorkError:
             self._ledger.keep(tried(self._ledger.jobs, job.id, -1))
             raise
-        except OSError as error:
-            return Answer(state=JobState.FAILED, problem=problem_of(error))
         return judged(done)
 
     def _next(self, now: float) -> Waiting | None:
