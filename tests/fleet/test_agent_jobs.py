@@ -235,7 +235,7 @@ def test_a_stop_ends_the_child_and_the_job_is_done_after_it(bench: Bench) -> Non
     for _ in range(desk.MAX_ATTEMPTS + 2):
         agent = bench.agent or bench.boot()
         while_it_runs(bench, lambda: setattr(bench.agent, "stopping", True))
-        agent.run_until(lambda a: a.stopping)
+        assert agent.run_until(lambda a: a.stopping, 200)
         assert not is_alive(pids(bench)[-1])
         agent.close()
         bench.agent = None
@@ -256,7 +256,7 @@ def test_a_death_in_the_middle_loses_nothing_and_three_give_it_up(bench: Bench) 
 
         while_it_runs(bench, vanish)
         with pytest.raises(VanishedError):
-            agent.run_until(lambda _: False)
+            agent.run_until(lambda _: False, 200)
         assert len(begun(bench)) == number + 1
         bench.crash()
     bench.sim.fault = cut_off
@@ -285,7 +285,7 @@ def test_a_death_between_the_report_and_the_journal_does_nothing_twice(
 
     monkeypatch.setattr(ledger, "keep", vanishing)
     with pytest.raises(VanishedError):
-        agent.run_until(lambda _: False)
+        agent.run_until(lambda _: False, 200)
     bench.crash()
     bench.boot()
     assert bench.until(done(bench))

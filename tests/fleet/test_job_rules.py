@@ -159,6 +159,7 @@ steps = st.lists(
         st.integers(0, 12),
         st.floats(1, 60),
     ),
+    min_size=15,
     max_size=60,
 )
 
@@ -195,11 +196,15 @@ def test_whatever_comes_in_whatever_order_nothing_is_begun_after_it_was_done(
         assert not done & {w.job.id for w in jobs.waiting}
 
 
-def test_room_comes_back_when_what_was_done_has_expired() -> None:
+def test_what_is_forgotten_is_not_done_again_whatever_the_clock_does() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rules, "MAX_DONE", 2)
         jobs = Jobs()
         for number in (1, 2):
             jobs = ended(taken(jobs, a_job(number), 0.0), f"j-{number}")
-        assert taken(jobs, a_job(3), 50.0) == jobs
-        assert taken(jobs, a_job(3, expires_at=200.0), 150.0).knows("j-3")
+        assert taken(jobs, a_job(3), 50.0) == jobs, "there is no room for what may come again"
+        jobs = taken(jobs, a_job(3, expires_at=200.0), 150.0)
+        assert [w.job.id for w in jobs.waiting] == ["j-3"], "room comes back with time"
+        assert not jobs.knows("j-1")
+        assert taken(jobs, a_job(1), 0.0) == jobs, "a clock that goes back revives nothing"
+        assert taken(jobs, a_job(4, expires_at=200.0), 200.0) == jobs, "nor is an expired one taken"
