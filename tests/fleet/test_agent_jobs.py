@@ -145,6 +145,7 @@ def test_a_dead_clock_does_not_revive_an_expired_job(bench: Bench) -> None:
     bench.sim.ask("j-1", issued_at=NOW + 5000.0, expires_at=NOW + 9000.0)
     assert bench.until(done(bench))
     bench.clock.wall = 0.0
+    bench.sim.await_no("j-1")
     bench.sim.ask("j-2", issued_at=NOW, expires_at=NOW + 4000.0)
     bench.rest(20)
     assert begun(bench) == ["j-1"]
@@ -206,8 +207,13 @@ def is_alive(pid: int) -> bool:
 
 
 def test_no_job_begins_while_an_update_is_in_flight(bench: Bench) -> None:
+    """Nor where its document expires meanwhile: what was begun is ended."""
     bench.install("one", 1)
-    bench.sim.desire(bench.sim.release(2, variant(bench.bundle("two"))))
+    bench.sim.desire(
+        bench.sim.release(2, variant(bench.bundle("two"))),
+        policy={"soak_seconds": 10.0},
+        expires_at=bench.clock.wall + 3.0,
+    )
     bench.sim.ask("j-1")
     seen = []
     agent = bench.agent
@@ -221,12 +227,14 @@ def test_no_job_begins_while_an_update_is_in_flight(bench: Bench) -> None:
     assert agent.memory.outcome is Outcome.COMMITTED
 
 
-def test_a_job_is_done_while_an_update_may_not_begin_yet(bench: Bench) -> None:
+def test_an_update_that_may_not_begin_yet_disturbs_no_job(bench: Bench) -> None:
     bench.boot()
     release = bench.sim.release(1, variant(bench.bundle("one")))
     bench.sim.desire(release, not_before=NOW + 10_000.0)
-    bench.sim.ask("j-1")
+    bench.sim.ask("j-1", arguments={"behave": "slow"}, timeout_seconds=9000.0)
+    while_it_runs(bench, lambda: bench.clock.sleep(100.0))
     assert bench.until(done(bench))
+    assert begun(bench) == ["j-1"]
 
 
 def test_a_stop_ends_the_child_and_the_job_is_done_after_it(bench: Bench) -> None:
