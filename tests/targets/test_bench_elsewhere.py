@@ -236,6 +236,30 @@ def test_no_record_of_a_stranger_stumbles_its_readers(real: Record, data: st.Dat
     list(unfair(found, real))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decode_ts", -1.0),
+        ("latency_p50_ms", None),
+        ("latency_p90_ms", float("nan")),
+        ("peak_memory_bytes", 1e301),
+        ("n_threads", True),
+        ("batch", 1.5),
+        ("noisy", 0),
+        ("samples_ns", [1, "2"]),
+        ("warnings", "all is well"),
+        ("tests", [{"test": "pp1"}]),
+        ("tests", [{"test": "pp1", "samples_ns": [1], "tests": []}]),
+        ("bundle", "x" * 3000),
+        ("bundle", {"name": "tiny"}),
+        ("Bundle\x1b[2J", "x"),
+    ],
+)
+def test_a_value_of_another_kind_refuses_the_record(real: Record, name: str, value: object) -> None:
+    with pytest.raises(ProtocolError, match="is no record"):
+        checked({**real, name: value})
+
+
 def test_a_record_is_checked_as_it_comes(device: Device, real: Record) -> None:
     assert checked({**real, "id": 9}) == real
     device.answers = [Measured("j-1", {**real, "latency_p50_ms": "fast"})]
