@@ -81,9 +81,27 @@ def validate_command(file: Path) -> None:
 @targets_group.command("calibrate")
 @click.option("--name", default="this-machine", show_default=True, help="The profile's name.")
 @click.option("--threads", type=click.IntRange(1, 4096), help="Threads to write the figures of.")
+@click.option("--from-bench", "target", help="Correct this target from its devices' records.")
+@click.option("--bundle", "bundles", multiple=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", "file", help="A file, - for standard output.  [default: yours]")
-def calibrate_command(name: str, threads: int | None, file: str | None) -> None:
-    """Measure this machine's bandwidth and rates and keep them as a target of your own."""
+def calibrate_command(
+    name: str,
+    threads: int | None,
+    target: str | None,
+    bundles: tuple[Path, ...],
+    file: str | None,
+) -> None:
+    """Measure this machine's bandwidth and rates and keep them as a target of your own.
+
+    With --from-bench nothing is measured: the shares of bandwidth and rate that the devices of a
+    target reached, by the records of `bench --on`, stand over our profile from then on. --bundle
+    says where a record's bundle lies, if it was moved.
+    """
+    if target is not None:
+        from .bench.recalibrate import recalibrated
+
+        recalibrated(target, bundles, file)
+        return
     from .calibrate import calibrated, save
 
     text, said = calibrated(name, threads)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 FORMS = ("table", "json", "jsonl", "csv", "md")
+HOME = "EDGEWARD_FLEET_HOME"
 EXPORTS = ("csv", "json", "jsonl")
 FIGURES = ("latency", "ttft", "tpot", "throughput", "decode", "memory")
 
@@ -73,6 +74,9 @@ class BenchCommand(click.Command):
 @click.option("--latency-bound", type=float, help="Server: what p99 has to keep, in ms.")
 @click.option("--against", help="A bundle, or a command, measured in turn with this one.")
 @click.option("--rounds", type=int, default=12, show_default=True, help="Turns of --against.")
+@click.option("--on", "device", help="Measure on this device of the fleet, with what it has.")
+@click.option("--wait", type=float, default=600.0, show_default=True, help="Seconds for --on.")
+@click.option("--home", type=click.Path(path_type=Path), envvar=HOME, help="Fleet home, for --on.")
 @click.option("--target", help="Predict for this target.  [default: this machine]")
 @click.option("--memory", help='The most a child may take, as "4 GiB".  [default: what is free]')
 @click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds a child.")
@@ -80,19 +84,45 @@ class BenchCommand(click.Command):
 @click.option("--seed", type=int, default=0, show_default=True, help="Of arrivals and intervals.")
 @click.option("-o", "--output", "form", type=click.Choice(FORMS), default="table")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
-def bench_command(bundle: Path, form: str, quiet: bool, **options: Any) -> int:
-    """Measure BUNDLE on this machine: latency, throughput, tokens/s, memory, load time, energy.
+def bench_command(
+    bundle: Path,
+    form: str,
+    quiet: bool,
+    device: str | None,
+    wait: float,
+    home: Path | None,
+    **options: Any,
+) -> int:
+    """Measure BUNDLE: latency, throughput, tokens/s, memory, load time, energy.
 
     Options that count take lists: --threads 1,2 --batch 1,8. Each combination runs in a process of
-    its own and is kept; predicted and measured stand side by side.
+    its own and is kept; predicted and measured stand side by side. With --on BUNDLE may also be
+    a digest, its beginning, or `active`; Ctrl-C leaves the jobs to the device.
     """
     from .bench.asked import Asked, measure, race
 
     asked = Asked(bundle=bundle, quiet=quiet, **options)
+    if device is not None:
+        from .bench.elsewhere import measure_on
+
+        return measure_on(asked, device, home, wait, form)
     if asked.against is not None:
         click.echo(race(asked, form), nl=False)
         return 0
     return measure(asked, form)
+
+
+@bench_command.add
+@click.command("fetch")
+@click.argument("jobs", nargs=-1, required=True)
+@click.option("--wait", type=float, default=0.0, show_default=True, help="Seconds for all.")
+@click.option("--home", type=click.Path(path_type=Path), envvar=HOME, help="The fleet home.")
+@click.option("-o", "--output", "form", type=click.Choice(FORMS), default="table")
+def fetch_command(jobs: tuple[str, ...], wait: float, home: Path | None, form: str) -> int:
+    """Fetch and keep what came of JOBS that --on left to a device."""
+    from .bench.elsewhere import fetch
+
+    return fetch(jobs, home, wait, form)
 
 
 @bench_command.add

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeward.errors import TransferError
 from edgeward.runtimes.bundle.read import MAX_MANIFEST_BYTES
 
+from ..protocol.jobs import MAX_ANSWER_BYTES
 from ..protocol.wire import MAX_MESSAGE_BYTES
 from .fetch import Fetcher
 
@@ -20,6 +21,10 @@ class Controller:
     def desired(self, device: str) -> bytes | None:
         """Return the sealed desired document, None where nothing is desired."""
         return self._get(f"/v1/devices/{device}/desired", MAX_MESSAGE_BYTES)
+
+    def jobs(self, device: str) -> bytes | None:
+        """Return the list of a device's jobs; None from a controller that knows none."""
+        return self._get(f"/v1/devices/{device}/jobs", MAX_ANSWER_BYTES)
 
     def release(self, digest: str) -> bytes:
         """Return the sealed release that the digest names."""

@@ -25,6 +25,7 @@ from .fetch import Fetcher
 from .files import write_atomic
 from .home import Home, HomeLock, unwritable
 from .inbox import accept, read_desired
+from .jobs.desk import Desk
 from .journal import Journal
 from .keeper import Keeper
 from .link import Link
@@ -33,6 +34,7 @@ from .memory import Memory
 from .recall import note, recall
 from .refusals import InterruptedWorkError
 from .report import reported, status
+from .rules import check_window
 from .server import Commands, ModelServer
 from .settle import adopt, repair, settle
 from .states.table import steps
@@ -78,12 +80,14 @@ class Agent:
         self._refusal: Problem | None = None
         self._ailment: Problem | None = None
         self._retry_at = self._poll_at = self._stats_at = self._status_at = self._heal_at = 0.0
+        self._job_at = 0.0
         self._checked_deaths = 0
         self._asked = False
         self._steps = steps()
         self.keeper = Keeper(parts.server, parts.clock)
         try:
             self.memory = self._boot()
+            self.jobs = Desk(home, parts.config.device)
         except OSError as error:
             self._lock.release()
             raise unwritable(home.root, error) from None
@@ -111,6 +115,8 @@ class Agent:
         self._tick(seconds)
         if not self.stopping:
             self._advance()
+        if not self.stopping:
+            self._do_job()
 
     def run_until(self, done: Callable[[Agent], bool], steps: int = 10_000) -> bool:
         """Step until `done` says so; False where that many steps did not get there."""
@@ -127,12 +133,14 @@ class Agent:
             return 0.1
         if state is not State.IDLE or (self._may_try() and not self.memory.settled):
             return 0.0 if self._may_try() else 0.2
+        if self._job_due():
+            return 0.0
         return min(1.0, max(self._poll_at - self.clock.monotonic(), 0.01))
 
     @property
     def at_rest(self) -> bool:
         """Whether an answer came and nothing is left to do, or nothing can be done now."""
-        if self.memory.state is not State.IDLE or not self._asked:
+        if self.memory.state is not State.IDLE or not self._asked or self._job_due():
             return False
         return self.memory.settled or self._trouble is not None or self.memory.failures > 0
 
@@ -183,7 +191,23 @@ class Agent:
             return
         except (EdgewardError, OSError) as error:
             self._refusal = problem_of(error)
+        self._ask_for_jobs()
         self._tell()
+
+    def _ask_for_jobs(self) -> None:
+        """Hear which jobs there are, and send again what the controller has not got."""
+        try:
+            data = self.work.controller.jobs(self.parts.config.device)
+            if data is None:
+                return
+            newest = self.jobs.hear(data, self.parts.trust, self.work.now)
+            if newest > self.memory.time:
+                self._remember(self.memory.model_copy(update={"time": newest}))
+            self.jobs.send(self.link)
+        except TransferError:
+            return
+        except (EdgewardError, OSError) as error:
+            self.jobs.refusal = problem_of(error)
 
     def _serve(self) -> None:
         state, good = self.memory.state, self.memory.good
@@ -243,6 +267,40 @@ class Agent:
             return
         except (EdgewardError, OSError) as error:
             self._stumble(state, error)
+
+    def _update_due(self) -> bool:
+        """Whether an update could begin now."""
+        desired = self.memory.desired
+        if self.memory.settled or desired is None or not self._may_try():
+            return False
+        try:
+            check_window(desired, self.work.now)
+        except EdgewardError:
+            return False
+        return desired.release is not None
+
+    def _job_due(self) -> bool:
+        rested = self.clock.monotonic() >= self._job_at
+        return rested and self.memory.state is State.IDLE and self.jobs.due(self.work.now)
+
+    def _do_job(self) -> None:
+        """Do one job between updates; an update that comes breaks it off, and it waits again."""
+        if not self._job_due() or self._update_due():
+            return
+
+        def between() -> None:
+            self._tick(0.0)
+            if self.stopping or self._update_due():
+                raise InterruptedWorkError
+
+        try:
+            self.jobs.work(self.work, self.link, self.serving, between)
+        except InterruptedWorkError:
+            return
+        except OSError as error:
+            self._job_at = self.clock.monotonic() + TROUBLE_PAUSE
+            self.jobs.hindrance = problem_of(error)
+        self._tell()
 
     def _stumble(self, state: State, error: EdgewardError | OSError) -> None:
         event = event_for(state, error)
@@ -317,7 +375,7 @@ class Agent:
             target=self.parts.device.target,
             fingerprint=self.parts.device.fingerprint,
             free_bytes=self.store.free_bytes(),
-            trouble=self._refusal or self._trouble or self._ailment,
+            trouble=self._refusal or self._trouble or self._ailment or self.jobs.trouble,
         )
         content = document.model_copy(update={"sequence": 0, "at": 0.0, "free_bytes": 0})
         if content != self._sent:

@@ -63,6 +63,11 @@ class Home:
         return self.root / "stats.sqlite"
 
     @property
+    def jobs(self) -> Path:
+        """The jobs that it was given, and the reports that wait to be sent."""
+        return self.root / "jobs"
+
+    @property
     def status(self) -> Path:
         """Where the agent stands, for `status` and `health`."""
         return self.root / "status.json"

@@ -33,8 +33,12 @@ class Link(Protocol):
         """Send one interval of statistics; None where it was not taken."""
         ...
 
+    def send_result(self, data: bytes) -> None:
+        """Send a job's report where the line is up; the caller keeps it until it is known."""
+        ...
+
     def hinted(self) -> bool:
-        """Say once whether a desired document came since the last call."""
+        """Say once whether a desired document or a job came since the last call."""
         ...
 
     def close(self) -> None:
@@ -64,6 +68,9 @@ class NoLink:
     def send_stats(self, data: bytes) -> Ticket | None:
         """Take nothing."""
         return None
+
+    def send_result(self, data: bytes) -> None:
+        """Keep silent."""
 
     def hinted(self) -> bool:
         """Nobody hints."""

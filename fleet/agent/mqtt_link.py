@@ -78,8 +78,13 @@ class MqttLink:
         """Publish with QoS 0."""
         return self._publish("stats", data, qos=0, retain=False) if self._connected else None
 
+    def send_result(self, data: bytes) -> None:
+        """Publish with QoS 1."""
+        if self._connected:
+            self._publish("result", data, qos=1, retain=False)
+
     def hinted(self) -> bool:
-        """Say once whether a desired document came."""
+        """Say once whether a desired document or a job came."""
         hinted, self._hinted = self._hinted, False
         return hinted
 
@@ -133,7 +138,7 @@ class MqttLink:
             return
         self._connected = self._hinted = True
         self._connected_at = self._clock.monotonic()
-        client.subscribe(topic(self._device, "desired"), qos=1)
+        client.subscribe([(topic(self._device, channel), 1) for channel in ("desired", "cmd")])
         self._publish("online", self._online(True), qos=1, retain=True)
         if self._reported is not None:
             self._publish("reported", self._reported, qos=1, retain=True)

@@ -33,6 +33,7 @@ class Commands:
     selftest: Sequence[str]
     serve: Sequence[str]
     finalize: Sequence[str]
+    job: Sequence[str]
 
 
 class ModelServer(Protocol):

@@ -24,6 +24,7 @@ COMMANDS = Commands(
     selftest=(sys.executable, "-m", "edgeward.runtimes.selftest"),
     serve=(sys.executable, "-m", "edgeward.runtimes.server"),
     finalize=(sys.executable, "-m", "edgeward.runtimes.finalize"),
+    job=(sys.executable, "-m", "edgeward.fleet.agent.jobs.child"),
 )
 
 

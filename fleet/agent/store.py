@@ -103,6 +103,10 @@ class Store:
             return False
         return True
 
+    def digests(self) -> list[str]:
+        """Return the digests of the bundles that were published here, damaged ones too."""
+        return [path.name for path in digest_folders(self.home.bundles)]
+
     def missing_bytes(self, manifest: Manifest) -> int:
         """Return how many bytes a bundle still needs on this disk."""
         return sum(self._missing(entry) for entry in _distinct(manifest))

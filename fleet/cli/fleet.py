@@ -20,6 +20,7 @@ DEVICE_COLUMNS = (
     "labels",
     "problem",
 )
+JOB_COLUMNS = ("id", "device", "action", "state", "problem")
 STATS_COLUMNS = (
     "device",
     "bundle",
@@ -98,6 +99,34 @@ def stats(home: Path, output: str, by: str | None) -> None:
     by = by or "device,bundle"
     columns = [c for c in STATS_COLUMNS if c not in ("device", "bundle") or c in by.split(",")]
     print_rows(Client.of_home(home).stats(by), columns, output)
+
+
+@fleet_group.group("jobs", invoke_without_command=True)
+@home_option
+@output_option
+@click.option("--device", help="Those of one device.")
+@click.pass_context
+def jobs(context: click.Context, home: Path, output: str, device: str | None) -> None:
+    """List the jobs that devices were asked for; show one."""
+    if context.invoked_subcommand is not None:
+        return
+    from edgeward.runtimes.output import print_rows
+
+    from ..control.client import Client
+
+    print_rows(Client.of_home(home).jobs(device), JOB_COLUMNS, output)
+
+
+@jobs.command("show")
+@click.argument("job")
+@home_option
+def show_job(job: str, home: Path) -> None:
+    """Show one job with what came of it, as JSON."""
+    from edgeward.runtimes.output import print_json
+
+    from ..control.client import Client
+
+    print_json(Client.of_home(home).job(job))
 
 
 @fleet_group.group("devices", invoke_without_command=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ..control.place import default_home
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
@@ -34,18 +35,12 @@ def _share(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
-def _fleet_home() -> Path:
-    stated = os.environ.get("XDG_DATA_HOME")
-    data = Path(stated) if stated else Path.home() / ".local" / "share"
-    return data / "edgeward" / "fleet"
-
-
 def home_option(command: Any) -> Any:
     """Add --home, the fleet home."""
     return click.option(
         "--home",
         type=click.Path(file_okay=False, path_type=Path),
-        default=_fleet_home,
+        default=default_home,
         show_default=HOME_OPTION,
         envvar="EDGEWARD_FLEET_HOME",
         help="The fleet home of the controller on this machine.",

@@ -60,6 +60,18 @@ class Client:
         body = {"add": list(add), "remove": list(remove)}
         return self._object("POST", f"/v1/devices/{_part(device)}/labels", body)
 
+    def create_job(self, device: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask a device for a job; the fields are those of `JobRequest`."""
+        return self._object("POST", f"/v1/devices/{_part(device)}/jobs", request)
+
+    def jobs(self, device: str | None = None) -> list[dict[str, Any]]:
+        """Return the jobs of all devices, or of one, the oldest first."""
+        return self._list("GET", "/v1/jobs" + (f"?device={_part(device)}" if device else ""))
+
+    def job(self, job: str) -> dict[str, Any]:
+        """Return one job with what came of it."""
+        return self._object("GET", f"/v1/jobs/{_part(job)}")
+
     def stats(self, by: str = "device,bundle", seconds: float = 86_400.0) -> list[dict[str, Any]]:
         """Return figures of the last `seconds`, by device, bundle or both."""
         return self._list("GET", f"/v1/stats?by={_part(by)}&seconds={seconds}")

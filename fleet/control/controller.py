@@ -12,13 +12,16 @@ from typing import Final
 from edgeward.errors import EdgewardError
 
 from ..protocol.documents import Policy, Reported
+from ..protocol.jobs import JobReport
 from ..protocol.topics import topic
 from ..trust.keys import SigningKey
 from .conductor import Conductor
 from .desired import Issuer
 from .inbox import Interval, Message, Refusals, read_message
+from .jobs import Foreman
 from .link import Link
-from .records import RolloutRecord
+from .records import JobRecord, RolloutRecord
+from .requests import JobRequest
 from .rollout import Rules
 from .store import Store
 
@@ -53,6 +56,7 @@ class Controller:
         self._link = link
         self._issuer = Issuer(store, key, clock)
         self._conductor = Conductor(store, self._issuer, clock)
+        self._foreman = Foreman(store, key, clock)
         self._waiting: queue.Queue[Message | _Republish] = queue.Queue(MAX_WAITING)
         self._send_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -103,6 +107,18 @@ class Controller:
         record = self._conductor.resume(rollout, retry_failed)
         self._send()
         return record
+
+    def create_job(self, device: str, wanted: JobRequest) -> JobRecord:
+        """Ask a device for a job; see `Foreman.create`."""
+        record = self._foreman.create(device, wanted)
+        with self._send_lock:
+            self._hint(record)
+        return record
+
+    @property
+    def foreman(self) -> Foreman:
+        """For reading: the jobs."""
+        return self._foreman
 
     @property
     def conductor(self) -> Conductor:
@@ -164,6 +180,8 @@ class Controller:
         now = self._clock()
         if isinstance(message, Interval):
             self.store.save_stats(message.stats, message.totals, now)
+        elif isinstance(message, JobReport):
+            self._foreman.hear(message)
         elif isinstance(message, Reported):
             if self.store.save_reported(message, now):
                 self._conductor.hear(message)
@@ -180,6 +198,12 @@ class Controller:
         with self._send_lock:
             for record in self.store.all_desired():
                 self._link.publish(topic(record.document.device, "desired"), record.envelope)
+            for job in self._foreman.hints():
+                self._hint(job)
+
+    def _hint(self, record: JobRecord) -> None:
+        """Tell a device that there is a job; one that does not hear it will ask."""
+        self._link.publish(topic(record.job.device, "cmd"), record.envelope, retain=False)
 
     def _send(self) -> None:
         with self._send_lock:

@@ -47,6 +47,13 @@ async def desired(request: Request) -> Response:
     return Response(record.envelope, media_type="application/json", headers={"etag": etag})
 
 
+async def jobs(request: Request) -> Response:
+    """Give a device's sealed jobs, and the ids of those whose reports are awaited."""
+    service, device_id = service_of(request), check_device_id(request.path_params["id"])
+    data = await run_in_threadpool(service.controller.foreman.list_for, device_id)
+    return Response(data, media_type="application/json")
+
+
 async def release(request: Request) -> Response:
     """Give a sealed release."""
     service, digest = service_of(request), request.path_params["digest"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -19,9 +20,17 @@ from . import views
 from .address import check_label
 from .http_service import body_of, service_of
 from .problems import NotThereError
-from .requests import HaltRequest, LabelsRequest, ResumeRequest, RolloutRequest, read_body
+from .requests import (
+    HaltRequest,
+    JobRequest,
+    LabelsRequest,
+    ResumeRequest,
+    RolloutRequest,
+    read_body,
+)
 
 MAX_BLOB_BYTES = 2**40
+MAX_LISTED = 500
 
 
 async def put_blob(request: Request) -> Response:
@@ -93,6 +102,32 @@ async def labels(request: Request) -> Response:
     add, remove = names[: len(wanted.add)], names[len(wanted.add) :]
     await run_in_threadpool(service.store.set_labels, device_id, add, remove)
     return await device(request)
+
+
+async def create_job(request: Request) -> Response:
+    """Ask a device for a job."""
+    wanted = read_body(await body_of(request, MAX_MESSAGE_BYTES), JobRequest)
+    service, device_id = service_of(request), check_device_id(request.path_params["id"])
+    record = await run_in_threadpool(service.controller.create_job, device_id, wanted)
+    return JSONResponse(views.job_view(record, service.clock()), 201)
+
+
+async def jobs(request: Request) -> Response:
+    """List the jobs of all devices, or of one."""
+    service, device_id = service_of(request), request.query_params.get("device")
+    if device_id is not None:
+        check_device_id(device_id)
+    found = await run_in_threadpool(partial(service.store.jobs, device_id, limit=MAX_LISTED))
+    return JSONResponse([views.job_view(record, service.clock()) for record in found])
+
+
+async def job(request: Request) -> Response:
+    """Show a job with what came of it."""
+    service = service_of(request)
+    record = await run_in_threadpool(service.store.job, request.path_params["id"])
+    if record is None:
+        raise NotThereError("No such job", next="edgeward fleet jobs")
+    return JSONResponse(views.job_detail(record, service.clock()))
 
 
 async def stats(request: Request) -> Response:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edgeward.errors import EdgewardError, ProtocolError
 
 from ..protocol.documents import Online, Reported, Stats
+from ..protocol.jobs import JobReport
 from ..protocol.topics import parse_topic
 from ..protocol.wire import decode
 from .stats import Totals, read_delta
@@ -18,7 +19,11 @@ from .stats import Totals, read_delta
 log = logging.getLogger(__name__)
 LOG_EVERY_SECONDS = 60.0
 MAX_KINDS = 50
-_DOCUMENTS: dict[str, type[Reported] | type[Online]] = {"reported": Reported, "online": Online}
+_DOCUMENTS: dict[str, type[Reported] | type[Online] | type[JobReport]] = {
+    "reported": Reported,
+    "online": Online,
+    "result": JobReport,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Interval:
     totals: Totals
 
 
-Message = Reported | Online | Interval
+Message = Reported | Online | Interval | JobReport
 
 
 def read_message(topic: str, payload: bytes) -> Message | None:

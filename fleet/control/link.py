@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PORT = 1883
 KEEPALIVE_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 15.0
-_QOS = {"reported": 1, "online": 1, "stats": 0}
+_QOS = {"reported": 1, "online": 1, "stats": 0, "result": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Link(Protocol):
     ) -> None:
         """Connect and keep connected; messages arrive on another thread."""
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Send a retained message with QoS 1."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
+        """Send a message with QoS 1."""
 
     def stop(self) -> None:
         """Disconnect."""
@@ -105,9 +105,9 @@ class MqttLink:
                 next="start it, or use --broker embedded",
             )
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Send a retained message with QoS 1; kept and sent later while there is no connection."""
-        self._client.publish(topic, payload, qos=1, retain=True)
+    def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
+        """Send a message with QoS 1; kept and sent later while there is no connection."""
+        self._client.publish(topic, payload, qos=1, retain=retain)
 
     def stop(self) -> None:
         """Disconnect and end the thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..protocol.documents import Desired, Policy, ReleaseRef, Reported
+from ..protocol.jobs import Job, JobReport
 from ..protocol.release import Release
 from .rollout import Member, Phase, Rules, Standing
 
@@ -84,6 +85,16 @@ class MemberRecord:
     def standing(self) -> Standing:
         """The member as the rules see it."""
         return Standing(self.device, self.wave, self.state, self.offered_at, self.forgiven)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job, its sealed envelope, and what came of it at `ended_at`."""
+
+    job: Job
+    envelope: bytes
+    report: JobReport | None = None
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

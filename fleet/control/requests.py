@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,7 +11,7 @@ from edgeward.runtimes.bundle.canonical import canonical_bytes, parse
 from edgeward.runtimes.bundle.manifest import reason
 
 from ..protocol.documents import Policy
-from ..protocol.fields import ModelName, Name, Text, Version
+from ..protocol.fields import Action, ModelName, Name, Text, Version
 from .rollout import Rules
 
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -83,6 +83,15 @@ class LabelsRequest(Body):
 
     add: Annotated[list[Name], Field(max_length=64)] = []
     remove: Annotated[list[Name], Field(max_length=64)] = []
+
+
+class JobRequest(Body):
+    """POST /v1/devices/{id}/jobs; it may begin for `expires_seconds` from now."""
+
+    action: Action
+    arguments: Annotated[dict[str, Any], Field(max_length=64)] = {}
+    timeout_seconds: Annotated[Seconds, Field(gt=0, le=86_400)] = 3600.0
+    expires_seconds: Annotated[Seconds, Field(ge=1)] = 86_400.0
 
 
 B = TypeVar("B", bound=Body)

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 from ..protocol.documents import Desired, Policy, Reported
 from ..protocol.fields import Document
+from ..protocol.jobs import Job, JobReport
 from ..protocol.release import Release
 from .records import (
     DesiredRecord,
     DeviceRecord,
     Event,
+    JobRecord,
     MemberRecord,
     ReleaseRecord,
     RolloutRecord,
@@ -120,6 +122,12 @@ def member_values(record: MemberRecord) -> tuple[Any, ...]:
         int(record.forgiven),
         record.previous,
     )
+
+
+def job(row: sqlite3.Row) -> JobRecord:
+    """Read a job."""
+    report = load(row["report"], JobReport) if row["report"] else None
+    return JobRecord(load(row["document"], Job), bytes(row["envelope"]), report, row["ended_at"])
 
 
 def event(row: sqlite3.Row) -> Event:

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,18 @@ from .records import (
     ReleaseRecord,
     RolloutRecord,
 )
+from .sqlite_jobs import SqliteJobs
+from .sqlite_schema import prepare
 from .stats import Totals, read_delta, total
 from .store import Store
 
-SCHEMA_VERSION = 1
 BUCKET_SECONDS = 300
 MAX_BUCKETS = 288
 MAX_BUNDLES_PER_DEVICE = 32
 MAX_EVENTS = 20_000
 
 
-class SqliteStore(Store):
+class SqliteStore(SqliteJobs, Store):
     """One connection behind one lock: the controller's work is small and ordered."""
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,8 @@ class SqliteStore(Store):
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA busy_timeout=5000")
-            self._prepare(path)
+            with self.transaction():
+                prepare(self._db, path)
         except sqlite3.Error as error:
             raise FleetError(
                 f"The registry {path} cannot be opened",
@@ -142,8 +143,8 @@ class SqliteStore(Store):
     def forget_device(self, device: str) -> bool:
         """Drop what is known of a device."""
         with self.transaction():
-            for table, column in (("labels", "device"), ("desired", "device"), ("stats", "device")):
-                self._execute(f"DELETE FROM {table} WHERE {column} = ?", device)  # noqa: S608 - names are the literals above
+            for table in ("labels", "desired", "stats", "jobs"):
+                self._execute(f"DELETE FROM {table} WHERE device = ?", device)  # noqa: S608 - names are the literals above
             return self._execute("DELETE FROM devices WHERE id = ?", device).rowcount > 0
 
     def set_labels(self, device: str, add: Sequence[str], remove: Sequence[str]) -> None:
@@ -359,25 +360,3 @@ class SqliteStore(Store):
             if "full" in str(error):
                 raise FullError("The registry cannot be written", why=str(error)) from None
             raise
-
-    def _prepare(self, path: Path) -> None:
-        with self.transaction():
-            tables = self._one("SELECT name FROM sqlite_master WHERE name = 'meta'")
-            if tables is None:
-                self._create()
-                return
-            row = self._one("SELECT value FROM meta WHERE name = 'schema_version'")
-        found = int(row["value"]) if row else 0
-        if found != SCHEMA_VERSION:
-            raise FleetError(
-                f"The registry {path} has schema {found}, this edgeward knows {SCHEMA_VERSION}",
-                why="a newer edgeward has written it" if found > SCHEMA_VERSION else "",
-                next="pip install --upgrade edgeward",
-            )
-
-    def _create(self) -> None:
-        script = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-        for statement in script.split(";\n"):
-            if statement.strip():
-                self._db.execute(statement)
-        self._db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))

@@ -13,10 +13,12 @@ from pathlib import Path
 from edgeward.errors import UsageError
 
 from ..protocol.documents import Online, Reported, Stats
+from ..protocol.jobs import JobReport
 from .records import (
     DesiredRecord,
     DeviceRecord,
     Event,
+    JobRecord,
     MemberRecord,
     ReleaseRecord,
     RolloutRecord,
@@ -112,6 +114,27 @@ class Store(ABC):
     @abstractmethod
     def memberships(self, device: str) -> list[MemberRecord]:
         """Return a device's part in every rollout."""
+
+    @abstractmethod
+    def add_job(self, record: JobRecord) -> None:
+        """Keep a new job; the oldest of its device go when there are too many."""
+
+    @abstractmethod
+    def end_job(self, report: JobReport, now: float) -> bool:
+        """Keep what came of a job of the report's device, once; False for anything else."""
+
+    @abstractmethod
+    def job(self, job: str) -> JobRecord | None:
+        """Return one job."""
+
+    @abstractmethod
+    def jobs(
+        self, device: str | None = None, *, open_only: bool = False, limit: int = -1
+    ) -> list[JobRecord]:
+        """Return jobs, the oldest first; of more than `limit` (-1: all) the latest.
+
+        `open_only` leaves out those that have a report.
+        """
 
     @abstractmethod
     def add_event(self, event: Event) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .conductor import Conductor
-from .records import DeviceRecord, MemberRecord, ReleaseRecord, RolloutRecord
+from .records import DeviceRecord, JobRecord, MemberRecord, ReleaseRecord, RolloutRecord
 from .rollout import FAILURES, Member
 from .stats import total
 from .store import Store
@@ -107,6 +107,31 @@ def rollout_detail(conductor: Conductor, record: RolloutRecord, now: float) -> d
     ]
     timeline = [asdict(event) for event in store.events(record.id)]
     return rollout_view(conductor, record, now) | {"members": members, "timeline": timeline}
+
+
+def job_view(record: JobRecord, now: float) -> dict[str, Any]:
+    """Return a job as a row; it is `open` until its report came or its time is over."""
+    job, report = record.job, record.report
+    state = "expired" if now >= job.expires_at else "open"
+    return {
+        "id": job.id,
+        "device": job.device,
+        "action": job.action,
+        "state": report.state.value if report else state,
+        "problem": report.problem.what if report and report.problem else None,
+        "issued_at": job.issued_at,
+        "expires_at": job.expires_at,
+        "ended_at": record.ended_at,
+    }
+
+
+def job_detail(record: JobRecord, now: float) -> dict[str, Any]:
+    """Return a job with its arguments and the whole of its report."""
+    return job_view(record, now) | {
+        "arguments": record.job.arguments,
+        "timeout_seconds": record.job.timeout_seconds,
+        "report": record.report.model_dump(mode="json") if record.report else None,
+    }
 
 
 def stats_view(store: Store, by: str, since: float) -> list[dict[str, Any]]:

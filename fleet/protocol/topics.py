@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgeward.errors import ProtocolError
 
 PREFIX = "edgeward/v1/d"
-CHANNELS = ("desired", "reported", "online", "stats")
+CHANNELS = ("desired", "reported", "online", "stats", "cmd", "result")
 _DEVICE_ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 

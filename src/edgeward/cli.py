@@ -26,7 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgeward.runtimes.cli:verify_command",
         "Run a bundle's proof again on this machine.",
     ),
-    "bench": ("edgeward.targets.cli_bench:bench_command", "Measure a bundle on this machine."),
+    "bench": (
+        "edgeward.targets.cli_bench:bench_command",
+        "Measure a bundle here, or on a device of the fleet.",
+    ),
     "eval": ("edgeward.targets.cli_eval:eval_command", "Tell a bundle's metrics on your data."),
     "inspect": ("edgeward.runtimes.cli:inspect_command", "Show what a bundle holds and claims."),
     "finalize": (

@@ -86,7 +86,17 @@ def open_predictor(bundle: Bundle, target: str | None) -> Predictor:
     UsageError or ProfileError where `target` is named and cannot be loaded.
     """
     profile = load(target) if target else _own_profile()
-    return Predictor(bundle, profile, _facts(bundle))
+    return Predictor(bundle, profile, facts_of(bundle))
+
+
+def facts_of(bundle: Bundle) -> ModelFacts | None:
+    """Return what a plan needs of a bundle's model; None where no plan reads it."""
+    entry = bundle.entry
+    source = entry if entry.suffix == ".gguf" else bundle.path / "config.json"
+    try:
+        return read_facts(os.fspath(source))
+    except EdgewardError:
+        return None
 
 
 def off(predicted: float, measured: object) -> float | None:
@@ -100,15 +110,6 @@ def _own_profile() -> Profile | None:
     known = names()
     try:
         return load(CALIBRATED) if CALIBRATED in known else best(map(load, known), probe())
-    except EdgewardError:
-        return None
-
-
-def _facts(bundle: Bundle) -> ModelFacts | None:
-    entry = bundle.entry
-    source = entry if entry.suffix == ".gguf" else bundle.path / "config.json"
-    try:
-        return read_facts(os.fspath(source))
     except EdgewardError:
         return None
 

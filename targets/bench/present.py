@@ -39,6 +39,7 @@ def people_row(record: Record) -> Row:
     tail = "latency_p99_ms" if get("scenario") == "Server" else "latency_p90_ms"
     return {
         "id": get("id"),
+        "device": _where(record),
         "model": f"{get('bundle')} {get('precision')}",
         "scenario": get("scenario"),
         "threads": get("n_threads") or "auto",
@@ -71,6 +72,7 @@ def list_rows(records: Iterable[Record]) -> list[Row]:
     return [
         {
             **{name: record.get(name) for name in ("id", "test_time", "bundle", "precision")},
+            "device": record.get("device"),
             "scenario": record.get("scenario"),
             "threads": record.get("n_threads"),
             "batch": record.get("batch"),
@@ -83,7 +85,7 @@ def list_rows(records: Iterable[Record]) -> list[Row]:
     ]
 
 
-LIST_COLUMNS = (*_LISTED, "gen", "p50_ms", "against")
+LIST_COLUMNS = (*_LISTED, "gen", "p50_ms", "device", "against")
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
@@ -118,6 +120,12 @@ def _plan(record: Record, figure: str, unit: int = 1) -> str | None:
     return f"{predicted / unit:.4g}" + (f" ({error:+.0f} %)" if error is not None else "")
 
 
+def _where(record: Record) -> str | None:
+    """The fleet's device and its target; None where it was measured here."""
+    device, target = record.get("device"), record.get("device_target")
+    return f"{device} ({target})" if device and target else device
+
+
 def _mib(count: object) -> float | None:
     return count / MIB if isinstance(count, (int, float)) else None
 
@@ -126,4 +134,6 @@ def _said(record: Record) -> str:
     told = ["noisy"] if record.get("noisy") else []
     if not record.get("valid", True):
         told.append("not valid")
+    if record.get("served_meanwhile"):
+        told.append("while serving")
     return ", ".join(told)

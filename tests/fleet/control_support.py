@@ -96,8 +96,8 @@ class MemoryLink:
         """Connect at once."""
         on_connect()
 
-    def publish(self, name: str, payload: bytes) -> None:
-        """Keep the retained message."""
+    def publish(self, name: str, payload: bytes, *, retain: bool = True) -> None:
+        """Keep the message."""
         self.sent[name] = payload
         self.count += 1
 

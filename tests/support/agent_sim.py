@@ -21,6 +21,7 @@ from edgeward.fleet.agent.device import GateLimits
 from edgeward.fleet.agent.fetch import Response
 from edgeward.fleet.agent.server import Commands
 from edgeward.fleet.protocol.documents import Desired, Policy, ReleaseRef, Reported
+from edgeward.fleet.protocol.jobs import Job, JobReport, pack
 from edgeward.fleet.protocol.release import Permit, Release, Variant
 from edgeward.fleet.protocol.wire import decode
 from edgeward.fleet.trust.envelope import envelope_digest, seal, seal_bytes
@@ -35,6 +36,7 @@ STANDINS = Commands(
     selftest=(sys.executable, "-S", str(STANDIN), "selftest"),
     serve=(sys.executable, "-S", str(STANDIN), "serve"),
     finalize=(sys.executable, "-S", str(STANDIN), "finalize"),
+    job=(sys.executable, "-S", str(STANDIN), "job"),
 )
 
 
@@ -115,6 +117,7 @@ class Simulator:
     requests: list[str] = field(default_factory=list)
     fault: Callable[[str, Mapping[str, str]], Response | None] | None = None
     generation: int = 0
+    jobs: dict[str, bytes] = field(default_factory=dict)
     mqtt: str | None = None
 
     @property
@@ -172,6 +175,32 @@ class Simulator:
         data = seal_bytes(desired, key or self.controller_key)
         self.documents[f"/v1/devices/{device}/desired"] = data
         return desired
+
+    def ask(self, job: str, *, key: SigningKey | None = None, **changes: Any) -> Job:
+        """Sign a job and list it, until `await_no` takes it off."""
+        made = Job(
+            **{
+                "id": job,
+                "device": "kiosk-1",
+                "action": "benchmark",
+                "timeout_seconds": 30.0,
+                "issued_at": NOW,
+                "expires_at": NOW + 3600.0,
+                **changes,
+            }
+        )
+        self.jobs[job] = seal_bytes(made, key or self.controller_key)
+        self._list()
+        return made
+
+    def await_no(self, *jobs: str) -> None:
+        """Take jobs off the list, as the controller does once it has their reports."""
+        self.jobs = {name: sealed for name, sealed in self.jobs.items() if name not in jobs}
+        self._list()
+
+    def _list(self) -> None:
+        answer = pack(list(self.jobs.values()), list(self.jobs))
+        self.documents["/v1/devices/kiosk-1/jobs"] = answer
 
     def permit(self, to: int, *, device: str = "*", expires_in: float = 3600.0) -> dict[str, Any]:
         """Return a sealed permit to go down."""
@@ -239,6 +268,7 @@ class FakeLink:
     hint: bool = False
     reports: list[Reported] = field(default_factory=list)
     stats: list[bytes] = field(default_factory=list)
+    results: list[JobReport] = field(default_factory=list)
 
     def pump(self, seconds: float) -> None:
         self.clock.sleep(seconds)
@@ -249,6 +279,10 @@ class FakeLink:
     def send_stats(self, data: bytes) -> Sent:
         self.stats.append(data)
         return Sent()
+
+    def send_result(self, data: bytes) -> None:
+        if self.connected:
+            self.results.append(decode(data, JobReport))
 
     def hinted(self) -> bool:
         hint, self.hint = self.hint, False

@@ -75,6 +75,32 @@ def finalize(folder: str) -> int:
     return 0
 
 
+def job(text: str) -> int:
+    """Do what the job's arguments say; each beginning is a line of `jobs.log` beside the home."""
+    order = json.loads(text)
+    number, behave = order["job"]["id"], order["job"]["arguments"].get("behave", "")
+    path = Path(order["home"]).parent / "jobs.log"
+    is_first = not path.exists()
+    with path.open("a") as log:
+        log.write(f"{number} {os.getpid()}\n")
+    if behave == "hang" or (behave == "hang-first" and is_first):
+        time.sleep(20)
+    if behave == "slow":
+        time.sleep(0.5)
+    if behave == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if behave == "words":
+        sys.stdout.write("all fine!\n")
+        return 0
+    if behave == "error":
+        sys.stderr.write("error: it cannot even begin\n")
+        return 1
+    big = {"big": "x" * 60_000} if behave == "big" else {}
+    result = {"serving": order["serving"], "target": order["target"], **big}
+    sys.stdout.write(json.dumps({"state": "done", "problem": None, "result": result}))
+    return 0
+
+
 def digest_of(folder: str) -> str:
     return Path(folder).resolve().name
 
@@ -120,6 +146,8 @@ def serve(folder: str, options: dict[str, str]) -> int:
 
 if __name__ == "__main__":
     verb, bundle, *rest = sys.argv[1:]
+    if verb == "job":
+        sys.exit(job(bundle))
     if verb == "selftest":
         sys.exit(selftest(bundle))
     if verb == "finalize":
