@@ -105,6 +105,13 @@ def test_rounded_weights_are_half_as_large(bundles: dict[str, Compiled]) -> None
     assert int(sizes["17"]) < 0.75 * int(sizes["18"])
 
 
+def test_a_precision_that_is_calibrated_has_it_hear_and_write(compiled: Compile) -> None:
+    manifest = compiled("w8a8", "18").bundle.manifest
+    assert manifest.recipe.calibration_sha256 is not None
+    assert manifest.proof.figures["eval_kl_mean"] < 1e-2
+    assert manifest.proof.figures["eval_top1_agreement"] > 0.99
+
+
 @pytest.mark.parametrize("ios", ["18", "17"])
 def test_its_bundle_verifies_and_the_device_script_runs_every_call_of_it(
     bundles: dict[str, Compiled], python: Path, tmp_path: Path, ios: str
