@@ -45,6 +45,7 @@ def a_job(number: int = 1, **changes: Any) -> Job:
     return Job(**{**fields, "issued_at": 0.0, "expires_at": 100.0, **changes})
 
 
+@settings(deadline=None)
 @given(names, arguments, st.floats(0, 2**40), st.floats(0, 2**40))
 def test_a_job_survives_its_envelope(
     name: str, given_arguments: dict[str, Any], issued: float, expires: float
@@ -57,6 +58,7 @@ def test_a_job_survives_its_envelope(
     assert awaited == {name}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_changed_byte_is_never_another_job(position: int, byte: int) -> None:
     job = a_job(arguments={"bundle": "0" * 64, "threads": 1})
@@ -75,6 +77,7 @@ def test_a_signature_for_a_job_serves_for_nothing_else() -> None:
         unseal(sealed, Desired, [KEY.public])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.recursive(plain, st.lists, max_leaves=5).map(json.dumps))
 def test_no_list_of_jobs_does_harm(data: bytes | str) -> None:
     try:
@@ -164,7 +167,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(steps, st.integers(2, 6))
 def test_whatever_comes_in_whatever_order_nothing_is_begun_after_it_was_done(
     order: list[tuple[str, int, float]], room: int
