@@ -93,9 +93,13 @@ def _benchmark(job: Job, artifact: Artifact, reference: StageResult) -> StageSpe
     return StageSpec(
         name="benchmark",
         call="edgeward.compiler.measured:benchmark",
-        version=3,
+        version=4,
         inputs={"model": artifact.model, **_timed_inputs(artifact, reference)},
-        params={**_timed_params(job), **_parts(artifact)},
+        params={
+            **_timed_params(job),
+            **_parts(artifact),
+            "once": artifact.verified == "reference-evaluator",
+        },
         toolchain=artifact.engine_toolchain,
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tiny_model import make_tiny_bundle
 
 from edgeward.runtimes.bundle.read import Bundle
@@ -17,6 +18,10 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Started in the background of a script, this process would ignore Ctrl-C, and its children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test says how fast the machine is.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 BundleMaker = Callable[..., Bundle]
 

@@ -1,8 +1,7 @@
-"""llama.cpp for this Python: the packages of its toolchain that are not installed here."""
+"""llama.cpp for this Python: the packages of its toolchain."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -20,7 +19,6 @@ def llama_here(folder: Path) -> Path:
     site = Toolchains().ensure("llama", NullReporter()).site_packages
     folder.mkdir(exist_ok=True)
     for name in _PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            (folder / name).symlink_to(site / name)
+        (folder / name).symlink_to(site / name)
     sys.path.append(str(folder))
     return folder
