@@ -1,6 +1,8 @@
 """Every GGUF type of a model and mixed files of the same sizes: size, accuracy, speed.
 
-usage: python benchmarks/llm/file_types.py MODEL_FOLDER [--types q8_0,q4_k_m] [--out FOLDER]
+usage: python benchmarks/llm/file_types.py [MODEL_FOLDER] [--types q8_0,q4_k_m] [--out FOLDER]
+
+With no folder: a random OLMo 2 with SmolLM2's tokenizer, as another architecture.
 
 Each file is compiled and proved as `edgeward compile` does it; beside each type two mixed files of
 at most its bytes, of all types and of those alone that llama.cpp reads fast. What llama.cpp's own
@@ -23,8 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks" / "onnx")]
 
-from llama_tools import bare_quantise, run_there  # noqa: E402
+from llama_tools import bare_quantise, make_models, run_there  # noqa: E402
 from peers import room  # noqa: E402
+from smollm2 import smollm2  # noqa: E402
 
 from edgeward.compiler.compile import (  # noqa: E402
     Compiled,
@@ -40,6 +43,7 @@ from edgeward.errors import UsageError  # noqa: E402
 from edgeward.targets.probe import probe  # noqa: E402
 
 HERE = Path(__file__).parent
+OTHER = "wide_olmo2"
 # With no importance matrix, where llama.cpp's own function needs none either.
 PLAIN = ("q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q4_0", "iq4_xs")
 WEIGHED = ("iq3_m", "iq3_xxs", "iq2_m", "iq2_xxs")
@@ -152,27 +156,28 @@ def table(listed: Sequence[Row], speed: Sequence[dict[str, float]]) -> str:
 def main() -> None:
     """Compile, measure, print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--types", default=",".join((*PLAIN, *WEIGHED)))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    model = given.model or make_models(smollm2(), OTHER)[OTHER]
     machine = probe()
     with (
         tempfile.TemporaryDirectory() as scratch,
         stage_runner(CompileRequest("", (), Path(scratch)), NullReporter()) as runner,
     ):
         types = ["fp16", *given.types.split(",")]
-        listed = list(rows(given.model, types, Path(scratch), runner))
-        text = f"{given.model.name}; {machine.cpu_model}, {machine.cores} cores, 1 thread\n\n"
+        listed = list(rows(model, types, Path(scratch), runner))
+        text = f"{model.name}; {machine.cpu_model}, {machine.cores} cores, 1 thread\n\n"
         text += table(listed, speeds(listed))
     print(text)
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / f"{given.model.name}.md").write_text(text)
+        (given.out / f"{model.name}.md").write_text(text)
         points = [[row.name, row.size, row.divergence] for row in listed]
-        picture = given.out / f"{given.model.name}.svg"
+        picture = given.out / f"{model.name}.svg"
         subprocess.run(
-            [room("plot"), HERE / "picture.py", picture, given.model.name],
+            [room("plot"), HERE / "picture.py", picture, model.name],
             input=json.dumps(points),
             text=True,
             check=True,

@@ -48,6 +48,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "starcoder2": ("starcoder2", SHARED),
     "unknown": ("llama", SHARED),
     "wide": ("llama", WIDE),
+    "wide_olmo2": ("olmo2", WIDE),
 }
 
 
