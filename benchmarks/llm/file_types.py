@@ -142,7 +142,7 @@ def table(listed: Sequence[Row], speed: Sequence[dict[str, float]]) -> str:
         cells = [
             row.name,
             f"{row.size / 1e6:.1f}",
-            f"{row.divergence:.4f}",
+            f"{row.divergence:.3g}",
             f"{row.top1:.3f}",
             f"{row.perplexity:.3f}",
             f"{each['prefill']:.2f}",
