@@ -10,7 +10,8 @@ from matplotlib import pyplot
 
 matplotlib.use("svg")
 
-MIXED, PLAIN = "#1f6feb", "#c2410c"
+COLOURS = {"mixed": "#1f6feb", "fast": "#15803d"}
+PLAIN = "#c2410c"
 
 
 def main():
@@ -26,18 +27,17 @@ def main():
         [size / 1e6 for size, _ in best], [lost for _, lost in best], color="#94a3b8", zorder=1
     )
     for name, size, lost in rows:
-        mixed = name.startswith("mixed")
-        axes.scatter(size / 1e6, lost, color=MIXED if mixed else PLAIN, zorder=2, s=28)
-        if not mixed:
+        kind = name.partition(",")[0]
+        axes.scatter(size / 1e6, lost, color=COLOURS.get(kind, PLAIN), zorder=2, s=28)
+        if kind not in COLOURS:
             axes.annotate(
                 name, (size / 1e6, lost), fontsize=7, xytext=(5, 5), textcoords="offset points"
             )
     axes.set_yscale("log")
     axes.set_xlabel("MB")
     axes.set_ylabel("lost: KL, nats")
-    axes.set_title(
-        f"{sys.argv[2]}. Down and left is better; blue: mixed, orange: one rule", size=10
-    )
+    legend = "orange: a type of llama.cpp, blue: mixed, green: mixed of fast types"
+    axes.set_title(f"{sys.argv[2]}. Down and left is better; {legend}", size=9)
     figure.tight_layout()
     figure.savefig(sys.argv[1], metadata={"Date": None})
 
