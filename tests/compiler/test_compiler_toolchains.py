@@ -84,6 +84,8 @@ def plant(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def offline(plant, monkeypatch):
+    # Tests of this file may come to a worker in several parts, each with a plant of its own.
+    monkeypatch.delitem(sys.modules, "tinyplugin", raising=False)
     monkeypatch.syspath_prepend(str(plant.package))
     for name, value in plant.environment().items():
         monkeypatch.setenv(name, value)
