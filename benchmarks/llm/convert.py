@@ -18,19 +18,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+from edgeward.compiler.compile import CompileRequest, plan_bundles, stage_runner
+from edgeward.compiler.formats.base import Job
+from edgeward.compiler.formats.gguf import convert_stage, quantise_stage
+from edgeward.compiler.formats.gguf_types import KINDS
+from edgeward.compiler.progress import NullReporter
+from edgeward.compiler.stages import StageResult, StageRunner
 
-from fresh_cache import fresh_cache  # noqa: E402
-from llama_tools import SUPPORT, bare_quantise, converter, make_models, run_there  # noqa: E402
-from smollm2 import smollm2  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
-from edgeward.compiler.compile import CompileRequest, plan_bundles, stage_runner  # noqa: E402
-from edgeward.compiler.formats.base import Job  # noqa: E402
-from edgeward.compiler.formats.gguf import convert_stage, quantise_stage  # noqa: E402
-from edgeward.compiler.formats.gguf_types import KINDS  # noqa: E402
-from edgeward.compiler.progress import NullReporter  # noqa: E402
-from edgeward.compiler.stages import StageResult, StageRunner  # noqa: E402
+from fresh_cache import fresh_cache
+from llama_tools import SUPPORT, bare_quantise, converter, make_models, run_there
+from smollm2 import smollm2
 
 _LARGE = {
     "hidden_size": 2048,

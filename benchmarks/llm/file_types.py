@@ -22,25 +22,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks" / "onnx")]
+from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
+from edgeward.compiler.formats import gguf
+from edgeward.compiler.formats.gguf_types import KINDS, MIXED
+from edgeward.compiler.progress import NullReporter
+from edgeward.compiler.stages import StageRunner
+from edgeward.errors import UsageError
+from edgeward.targets.probe import probe
 
-from llama_tools import bare_quantise, make_models, run_there  # noqa: E402
-from peers import room  # noqa: E402
-from smollm2 import smollm2  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "onnx"))
 
-from edgeward.compiler.compile import (  # noqa: E402
-    Compiled,
-    CompileRequest,
-    compile_model,
-    stage_runner,
-)
-from edgeward.compiler.formats import gguf  # noqa: E402
-from edgeward.compiler.formats.gguf_types import KINDS, MIXED  # noqa: E402
-from edgeward.compiler.progress import NullReporter  # noqa: E402
-from edgeward.compiler.stages import StageRunner  # noqa: E402
-from edgeward.errors import UsageError  # noqa: E402
-from edgeward.targets.probe import probe  # noqa: E402
+from llama_tools import bare_quantise, make_models, run_there
+from peers import room
+from smollm2 import smollm2
 
 HERE = Path(__file__).parent
 OTHER = "wide_olmo2"

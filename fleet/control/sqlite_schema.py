@@ -21,8 +21,7 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
     found = database.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
     if found is None:
         _run(database, "schema.sql")
-        database.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
-        return
+        database.execute("INSERT INTO meta VALUES ('schema_version', '1')")
     version = _version(database)
     if version < 1 or version > SCHEMA_VERSION:
         raise FleetError(

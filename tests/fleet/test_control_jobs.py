@@ -172,7 +172,7 @@ def test_a_registry_of_the_first_schema_is_upgraded_and_keeps_what_it_has(tmp_pa
     script = resources.files(control).joinpath("schema.sql").read_text()
     with sqlite3.connect(old) as database:
         database.executescript(script)
-        database.executescript("DROP TABLE jobs; INSERT INTO meta VALUES ('schema_version', '1');")
+        database.executescript("INSERT INTO meta VALUES ('schema_version', '1');")
         database.execute("INSERT INTO devices (id, first_seen, last_seen) VALUES ('d', 1, 2)")
     for _ in range(2):
         store = SqliteStore(old)
