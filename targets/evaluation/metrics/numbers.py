@@ -10,6 +10,9 @@ from edgeward.targets.evaluation.cases import NUMBER, Outcome
 
 from .base import Metric, Rows, Scores, stacked
 
+# Below the smallest normal number a variance has too few digits left to divide by.
+_TINY = np.finfo(np.float64).tiny
+
 
 def mae(variant: str) -> Metric | None:
     """Return the mean absolute error."""
@@ -29,12 +32,15 @@ def r2(variant: str) -> Metric | None:
     from sklearn.metrics import r2_score
 
     def value(rows: Rows) -> float:
-        constant = len(rows) < 2 or not rows[:, 0].std()
-        return float("nan") if constant else float(r2_score(rows[:, 0], rows[:, 1]))
+        if len(rows) < 2 or rows[:, 0].var() < _TINY:
+            return float("nan")
+        return float(r2_score(rows[:, 0], rows[:, 1]))
 
     def again(rows: Rows) -> float:
         spread = rows[:, 0].var()
-        return float(1 - np.square(rows[:, 0] - rows[:, 1]).mean() / spread) if spread else np.nan
+        if spread < _TINY:
+            return float("nan")
+        return float(1 - np.square(rows[:, 0] - rows[:, 1]).mean() / spread)
 
     return None if variant else Metric(_pairs, value, again=again)
 
@@ -44,7 +50,7 @@ def spearman(variant: str) -> Metric | None:
     from scipy.stats import rankdata, spearmanr
 
     def value(rows: Rows) -> float:
-        constant = len(rows) < 2 or not (rows[:, 0].std() and rows[:, 1].std())
+        constant = len(rows) < 2 or not np.ptp(rows, axis=0).all()
         return float("nan") if constant else float(spearmanr(rows[:, 0], rows[:, 1]).statistic)
 
     def again(rows: Rows) -> float:

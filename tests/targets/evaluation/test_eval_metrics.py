@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from eval_kit import outcomes, value
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeward.errors import UsageError
@@ -72,6 +72,8 @@ def test_draws_are_counted_as_the_library_counts(pairs: list[tuple[str, str]], n
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=20))
+@example([(0.0, 0.0), (0.0, 0.0), (1.0, 5.5e-176)])  # told apart, though the variance is 0
+@example([(0.0, 0.0), (0.0, 0.0), (1e-160, 1.0)])
 @settings(max_examples=40, deadline=None)
 def test_numbers_are_told_as_by_hand(pairs: list[tuple[float, float]]) -> None:
     wanted, found = np.array(pairs).T
