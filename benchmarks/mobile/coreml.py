@@ -23,6 +23,10 @@ from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.toolchains.manager import Toolchains
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "onnx"))
+
+from peers import room
+
 ROOT = Path(__file__).resolve().parents[2]
 CONTESTANT = Path(__file__).with_name("coreml_contestant.py")
 PICTURE = Path(__file__).with_name("coreml_picture.py")
@@ -38,15 +42,15 @@ def main() -> None:
     asked = parser.parse_args()
     known = [precision for name, precision in RECIPES if name == "coreml"]
     precisions = asked.precisions.split(",") if asked.precisions else known
-    rows = [row for row in measured(asked.model, asked.task, precisions) if row]
+    rows = measured(asked.model, asked.task, precisions)
     if asked.picture is not None:
-        title = f"{asked.model.name}: Core ML packages by the evaluator"
-        subprocess.run(
-            [sys.executable, PICTURE, asked.picture, title],
-            input=json.dumps(rows),
-            text=True,
-            check=True,
-        )
+        draw(asked.picture, f"{asked.model.name}: Core ML packages by the evaluator", rows)
+
+
+def draw(picture: Path, title: str, rows: list[dict[str, Any]]) -> None:
+    """Draw size and accuracy."""
+    given = json.dumps(rows)
+    subprocess.run([room("plot"), PICTURE, picture, title], input=given, text=True, check=True)
 
 
 def measured(model: Path, task: str, precisions: list[str]) -> list[dict[str, Any]]:
@@ -63,6 +67,8 @@ def measured(model: Path, task: str, precisions: list[str]) -> list[dict[str, An
                 if line.startswith("{"):
                     rows.append(json.loads(line))
                     show(rows)
+    if child.returncode:
+        raise SystemExit(child.returncode)
     return rows
 
 

@@ -35,8 +35,7 @@ def main(model: Path, task: str, folder: Path, precisions: Sequence[str]) -> Non
     torch.set_num_threads(1)
     original = load_another(model, task_spec(task).auto_class)
     measure = texts_of(model, original) if task == GENERATES else vectors_of(model, original)
-    base = {precision == "fp32": None for precision in precisions}
-    for wide in base:
+    for wide in {precision == "fp32" for precision in precisions}:
         make_ours(model, task, folder / f"float{wide}", wide)
         if task != GENERATES:
             make_plain(model, task, folder / f"plain{wide}.mlpackage", wide)
@@ -69,7 +68,6 @@ def make_ours(model: Path, task: str, out: Path, wide: bool) -> None:
         "ios": 18,
         "wide": wide,
         "says": says,
-        "chunk_bytes": None,
         "cache": 512,
     }
     context = StageContext({"source": model}, out, scratch=out.parent / f"scratch{wide}")
@@ -88,7 +86,8 @@ def rounded(model: Path, task: str, folder: Path, precision: str, wide: bool) ->
     out = folder / precision
     out.mkdir()
     texts = (DATA / "calibration.txt").read_text("utf-8").splitlines()
-    params = {"task": task, "precision": precision, "texts": texts, "ios": 18, "chunk_bytes": None}
+    params = {"task": task, "precision": precision, "texts": texts, "ios": 18}
+    params["chunk_bytes"] = 1 << 30
     compress(StageContext({"source": model, "model": made}, out), params)
     return out / "model.mlpackage"
 
@@ -110,7 +109,8 @@ def make_plain(model: Path, task: str, package: Path, wide: bool) -> None:
     """Convert as coremltools' guide does."""
     module = Plain(load_another(model, task_spec(task).auto_class)).eval()
     one = torch.ones((1, LENGTH), dtype=torch.int32)
-    program = torch.export.export(module, (one, one * 0, one), strict=False)
+    given = (one, one.clone(), one.clone())  # one tensor given twice would be one input
+    program = torch.export.export(module, given, strict=False)
     names = ("input_ids", "token_type_ids", "attention_mask")
     made = ct.convert(
         program.run_decompositions({}),

@@ -13,6 +13,8 @@ from edgeward.compiler.stage_context import StageContext
 from .coreml_program import converted, describe, merge, save
 
 PACKAGE = "model.mlpackage"
+# Core ML has no states of another type, in float32 programs either.
+_STATE = np.float16
 
 
 def write_functions(
@@ -21,12 +23,11 @@ def write_functions(
     """Write `model.mlpackage` with a function for each front end, the first the one by default."""
     import coremltools as ct
 
-    kind = np.float32 if params["wide"] else np.float16
     packages = {}
     for number, (name, front) in enumerate(fronts.items()):
         context.progress(0.4 + 0.5 * number / len(fronts), f"converting {name}")
         states = [
-            ct.StateType(ct.TensorType(shape=shape, dtype=kind), name=state)
+            ct.StateType(ct.TensorType(shape=shape, dtype=_STATE), name=state)
             for state, shape in front.cache.items()
             if front.stateful
         ]
