@@ -216,10 +216,10 @@ class _Search:
         except (UnsupportedError, UsageError) as error:
             self._note(name, error.what)
             return Outcome(kept=False)
-        size = proved.artifact.model.path.stat().st_size
+        size = proved.artifact.size_bytes
         found = Found(proved, size, size + self._room.beside(job))
         outcome = Outcome(kept=False, divergence=found.divergence)
-        figures = {**proved.metrics, **_measured(proved)}
+        figures = {**proved.metrics, **proved.measured}
         missed = [*self._room.budget.missed(figures), *proved.failures]
         words = f"{_mb(size)}, KL {found.divergence:.4f}"
         if missed:
@@ -244,13 +244,6 @@ def _name(job: Job) -> str:
 
 def _sized(job: Job, size: int) -> Job:
     return replace(job, options={**job.options, SIZE: (f"{size} B",)})
-
-
-def _measured(proved: Proved) -> dict[str, float]:
-    measured = proved.benchmark.data["measured"]
-    if not isinstance(measured, dict):
-        return {}
-    return {name: float(str(value)) for name, value in measured.items()}
 
 
 def _planned(job: Job) -> str:

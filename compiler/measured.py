@@ -50,10 +50,7 @@ def open_engine(model: Path, params: Mapping[str, Any]) -> EngineSession:
 
 
 def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return load time, first inference and latency of one request, in milliseconds.
-
-    An evaluator is asked `once`: its time is no device's.
-    """
+    """Return load time, first inference and latency of one request, in milliseconds."""
     timed = _timed(context, params)
     began = time.perf_counter()
     engine = open_engine(context.inputs["model"], params)
@@ -62,8 +59,7 @@ def benchmark(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any
     began = time.perf_counter()
     request()
     first_ms = (time.perf_counter() - began) * 1e3
-    warmup, repetitions = (0, 1) if params["once"] else (_WARMUP, _REPETITIONS)
-    found = measure(request, warmup=warmup, repetitions=repetitions)
+    found = measure(request, warmup=_WARMUP, repetitions=_REPETITIONS)
     figures = timed.figures_of(engine) if timed.figures_of else {}
     return {
         "measured": {

@@ -299,19 +299,12 @@ def _tried(
         proved = prove(candidate.job, texts, runner)
     except (UnsupportedError, UsageError) as error:
         return Outcome(candidate, reason=error.what)
-    figures = {**proved.metrics, **_measured(proved)}
+    figures = {**proved.metrics, **proved.measured}
     loss = _loss(figures)
     cost = loss if objective == "accuracy" else _cost(candidate, figures, objective, here)
     limits = request.budget.missed(figures) if request.budget is not None else []
     short = [check.shortfall for check in chain(proved.failures, limits)]
     return Outcome(candidate, proved, ", ".join(short), cost, loss)
-
-
-def _measured(proved: Proved) -> dict[str, float]:
-    measured = proved.benchmark.data["measured"]
-    if not isinstance(measured, dict):
-        return {}
-    return {name: float(str(value)) for name, value in measured.items()}
 
 
 def _loss(figures: Mapping[str, float]) -> float:

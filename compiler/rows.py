@@ -24,6 +24,7 @@ def compiled_row(compiled: Compiled) -> dict[str, object]:
     """Return the figures that people compare bundles by."""
     manifest = compiled.bundle.manifest
     proof = manifest.proof
+    latency = manifest.performance.measured.get("latency_p50_ms")
     cosine, divergence = (proof.figures.get(f"eval_{name}_mean") for name in ("cosine", "kl"))
     return {
         "bundle": compiled.bundle.digest[:12],
@@ -32,7 +33,7 @@ def compiled_row(compiled: Compiled) -> dict[str, object]:
         "mib": round(manifest.size / 2**20, 1),
         "cosine": round(cosine, 6) if cosine is not None else None,
         "kl": float(f"{divergence:.3g}") if divergence is not None else None,
-        "p50_ms": round(manifest.performance.measured.get("latency_p50_ms", 0.0), 3),
+        "p50_ms": None if latency is None else round(latency, 3),
         "verified": proof.verified + (" (degraded)" if proof.degraded else ""),
         "path": str(compiled.bundle.path),
     }

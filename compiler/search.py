@@ -20,7 +20,8 @@ def search(
     """Prove every job that is needed, time those that pass in turn, return the fastest.
 
     The whole trail comes with it. The first job is the exact one that the others are held against:
-    it is returned where nothing is faster, and where it falls short itself.
+    it is returned where nothing is faster, and where it falls short itself. Where their engine
+    does not run here, the smallest is taken for the fastest.
     """
     proved: list[Proved] = []
     trail: list[Tried] = []
@@ -42,14 +43,28 @@ def search(
             proved.append(one)
     if proved[0].failures:
         return proved[0], trail
-    ratios = race(proved, stages)
-    trail += [
-        Tried(precision=name, passed=True, time_ratio=ratio, reason=_against(ratio))
-        for name, ratio in ratios.items()
-    ]
+    timed = proved[0].benchmark is not None
+    ratios = race(proved, stages) if timed else _sizes(proved)
+    say = _by_time if timed else _by_size
+    trail += [say(name, ratio) for name, ratio in ratios.items()]
     for tried in trail:
         reporter.note(f"auto: {tried.precision}: {tried.reason}")
     return min(proved, key=lambda one: ratios[one.job.recipe.precision]), trail
+
+
+def _sizes(proved: Sequence[Proved]) -> dict[str, float]:
+    """Return each artifact's size over the first one's, by precision."""
+    first = proved[0].artifact.size_bytes
+    return {one.job.recipe.precision: one.artifact.size_bytes / first for one in proved}
+
+
+def _by_time(name: str, ratio: float) -> Tried:
+    return Tried(precision=name, passed=True, time_ratio=ratio, reason=_against(ratio))
+
+
+def _by_size(name: str, ratio: float) -> Tried:
+    reason = f"passes, {ratio:.2f} times fp32's size: its time is to be had on the device alone"
+    return Tried(precision=name, passed=True, reason=reason)
 
 
 def _against(ratio: float) -> str:

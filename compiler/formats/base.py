@@ -80,10 +80,24 @@ class Artifact:
         return next((digest for digest in found if isinstance(digest, str)), None)
 
     @property
+    def size_bytes(self) -> int:
+        """The size of what the engine loads: the model, what lies beside its graph, its parts."""
+        folder, suffix = self.model.path.parent, self.model.path.suffix
+        parts = (folder / f"{role}{suffix}" for role in self.parts)
+        beside = folder.glob(f"{self.model.path.name}.*")
+        return sum(map(_size, (self.model.path, *parts, *beside)))
+
+    @property
     def layers(self) -> list[JSON]:
         """What a mixed precision chose among, as the manifest has it."""
         found = [result.data.get("layers") for result in self.results]
         return next((layers for layers in found if isinstance(layers, list)), [])
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
 
 
 class Stages(Protocol):

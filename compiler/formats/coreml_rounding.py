@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-_STEPS = 20
+_STEPS = 40
 _DAMPING = 0.05
 _BLOCK = 128
-_FIRST_GUESS = 4096
+_KNOTS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _best_scale(blocks: Floats, largest: int, *, clipped: bool) -> Floats:
 
 
 def _tables(groups: Floats, importance: Floats, size: int) -> Floats:
-    """Weighted k-means in one dimension, (groups, size) values in rising order."""
+    """Weighted k-means in one dimension (Lloyd 1982): (groups, size) values in rising order."""
     import torch
 
     found = []
@@ -162,10 +162,8 @@ def _tables(groups: Floats, importance: Floats, size: int) -> Floats:
         points, weights = _tensor(group), _tensor(importance)
         order = points.argsort()
         points, weights = points[order], weights[order]
-        centres = torch.quantile(
-            points[:: max(1, len(points) // _FIRST_GUESS)], torch.linspace(0, 1, size + 2)[1:-1]
-        )
         mass = torch.cat([torch.zeros(1), weights]).double().cumsum(0)
+        centres = _first_guess(points, mass[1:], size)
         sums = torch.cat([torch.zeros(1), weights * points]).double().cumsum(0)
         for _ in range(_STEPS):
             edges = torch.searchsorted(points, (centres[1:] + centres[:-1]) / 2)
@@ -175,6 +173,25 @@ def _tables(groups: Floats, importance: Floats, size: int) -> Floats:
             centres = torch.where(held > 0, means, centres.double()).float().sort().values
         found.append(centres.numpy())
     return np.stack(found)
+
+
+def _first_guess(points: Any, mass: Any, size: int) -> Any:
+    """Values as dense as the cube root of the points' density (Panter and Dite 1951).
+
+    That is what k-means comes to for many values; from evenly filled ones it does not come there
+    in hundreds of steps.
+    """
+    import torch
+
+    distinct = points.unique()
+    if len(distinct) <= size:
+        return torch.cat([distinct, distinct[-1:].expand(size - len(distinct))])
+    at = torch.linspace(0, len(points) - 1, min(len(points), _KNOTS)).long()
+    knots = points[at].double()
+    share = mass[at].diff().pow(1 / 3) * knots.diff().pow(2 / 3)
+    reached = torch.cat([torch.zeros(1).double(), share.cumsum(0)])
+    wanted = reached[-1] * (np.arange(size) + 0.5) / size
+    return torch.from_numpy(np.interp(wanted.numpy(), reached.numpy(), knots.numpy())).float()
 
 
 def _tensor(array: NDArray[Any]) -> Any:

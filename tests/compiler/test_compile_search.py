@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from proved_job import PERFECT, PROOF_TEXTS, RecordedStages, job
 from edgeward.compiler.compile import CompileRequest, plan_bundles
 from edgeward.compiler.package import Proved, package
 from edgeward.compiler.progress import NullReporter
+from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.rows import planned_row
 from edgeward.compiler.search import search
+from edgeward.compiler.shapes import FixedShapes
 from edgeward.compiler.stages import StageResult, StageSpec
 from edgeward.errors import UnsupportedError
 from edgeward.runtimes.bundle.manifest import Tried
@@ -93,6 +96,43 @@ def test_the_fastest_that_passes_is_taken(tmp_path: Path) -> None:
         ("int8-dynamic", True, 0.4),
     ]
     assert any("0.40 times" in line for line in notes.said)
+
+
+class Packages(RecordedStages):
+    """Stages of Core ML, whose package of a precision has so many bytes."""
+
+    def __init__(self, folder: Path, sizes: Mapping[str, int]) -> None:
+        super().__init__(folder)
+        self._sizes = sizes
+
+    def run(self, spec: StageSpec) -> StageResult:
+        result = super().run(spec)
+        precision = str(spec.params.get("precision", "fp32"))
+        if spec.name in ("convert", "compress"):
+            weights = result.path / "model.mlpackage" / "Data" / "weight.bin"
+            weights.parent.mkdir(parents=True)
+            weights.write_bytes(bytes(self._sizes[precision]))
+        data = {
+            **result.data,
+            "packages": {"main": "model.mlpackage"},
+            "size_bytes": self._sizes[precision],
+            "metrics": PERFECT,
+        }
+        return replace(result, data=data)
+
+
+def test_where_the_engine_does_not_run_the_smallest_is_taken(tmp_path: Path) -> None:
+    made = job(target="iphone-16-pro")
+    names = {"fp32": 4000, "int8-weights": 1000, "palette6": 1500}
+    shapes = FixedShapes((("batch", (1,)), ("sequence", (16,))))
+    jobs = [replace(made, shapes=shapes, recipe=recipe_for("coreml", name)) for name in names]
+    stages = Packages(tmp_path, names)
+    chosen, trail = search(jobs, PROOF_TEXTS, stages, NullReporter())
+    assert chosen.job.recipe.precision == "int8-weights"
+    assert [one.time_ratio for one in trail] == [None] * 3
+    assert "0.25 times fp32's size" in trail[1].reason
+    assert chosen.measured == {}
+    assert not {"race", "benchmark"} & {spec.name for spec in stages.specs}
 
 
 def test_a_slower_one_is_said_out_loud_and_not_taken(tmp_path: Path) -> None:

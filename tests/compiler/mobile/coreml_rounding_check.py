@@ -10,6 +10,24 @@ import torch
 from edgeward.compiler.formats.coreml_rounding import to_grid, to_table
 
 
+def least_error(points: np.ndarray, size: int) -> float:
+    """The least squared error that any table can have, by dynamic programming."""
+    ordered = np.sort(points.astype(np.float64))
+    total = np.concatenate([[0], ordered.cumsum()])
+    squares = np.concatenate([[0], (ordered**2).cumsum()])
+    ends = np.arange(1, len(ordered) + 1)
+
+    def errors(starts: np.ndarray, end: int) -> np.ndarray:
+        held = total[end] - total[starts]
+        return np.asarray(squares[end] - squares[starts] - held**2 / (end - starts))
+
+    best = np.array([errors(np.array([0]), end)[0] for end in ends])
+    for _ in range(size - 1):
+        before = np.concatenate([[0.0], best])
+        best = np.array([(before[:end] + errors(np.arange(end), end)).min() for end in ends])
+    return float(best[-1])
+
+
 def main() -> None:
     torch.set_num_threads(1)
     random = np.random.default_rng(0)
@@ -26,7 +44,12 @@ def main() -> None:
     grid = to_grid(scaled, 8, None)
     steps = np.abs(scaled).max(axis=1, keepdims=True) / 127
     few = random.choice([-0.5, 0.25, 1.5], (32, 64)).astype(np.float32)
+    tailed = np.sign(weight[:16]) * np.abs(weight[:16]) ** 3  # most are small, few are large
+    best = least_error(tailed.ravel(), 64)
     figures = {
+        "long_tailed_over_best": float(
+            ((to_table(tailed, 6, None).dense() - tailed) ** 2).sum() / best
+        ),
         "int8_within_half_a_step": float((np.abs(grid.dense() - scaled) / steps).max()),
         "int8_is_its_product": float(
             np.abs(grid.dense() - grid.data * grid.scale.astype(np.float32)).max()
