@@ -13,6 +13,7 @@ from edgeward.runtimes.bundle.read import Bundle
 from .cache_dir import cache_root
 from .dequantise import dequantised
 from .fit import fit
+from .foresight import Foresight, figures_of, fitting, foresee, words
 from .formats.base import Job
 from .formats.registry import format_module
 from .given_stage import given_stage
@@ -49,18 +50,29 @@ class Compiled:
     cached: bool
 
 
-def plan_bundles(request: CompileRequest) -> tuple[Source, list[Plan]]:
+def plan_bundles(
+    request: CompileRequest, reporter: NullReporter | None = None
+) -> tuple[Source, list[Plan]]:
     """Check everything that can be checked before work begins, and return what is to be made.
 
     A source that is to be dequantised is planned for as what its configuration says it will be.
+    Raises DoesNotFitError for what a target does not hold by the plan.
     """
+    reporter = reporter if reporter is not None else NullReporter()
     source = open_source(
         request.model,
         revision=request.revision,
         task=request.task,
         coverages=coverages_of(request),
     )
-    return source, plans_of(request, source)
+    return source, _planned(request, source, foresee(source), reporter)
+
+
+def _planned(
+    request: CompileRequest, source: Source, foresight: Foresight, reporter: NullReporter
+) -> list[Plan]:
+    plans = plans_of(request, source)
+    return plans if request.ignore_plan else fitting(plans, foresight, request.model, reporter)
 
 
 def stage_runner(request: CompileRequest, reporter: NullReporter) -> StageRunner:
@@ -84,23 +96,29 @@ def compile_model(
     """
     reporter = reporter if reporter is not None else NullReporter()
     with timed_stage(reporter, "source") as said:
-        source, plans = plan_bundles(request)
+        source, plans = plan_bundles(request, reporter)
         said(
             f"{source.architecture}, {source.weight_bytes / 2**20:.1f} MiB of weights, "
             f"sha256 {source.weights_sha256[:8]}…"
         )
+    foresight = foresee(source)
+    for row in filter(None, (foresight.of(plan.jobs[0]) for plan in plans)):
+        reporter.note(f"plan: {words(row)}")
     name, texts = model_name(request, source), proof_texts(given_of(request.evaluation, source))
     lent = nullcontext(runner) if runner is not None else stage_runner(request, reporter)
     with lent as stages:
         if source.packed is not None:
-            plans = plans_of(request, dequantised(source, coverages_of(request), stages))
+            source = dequantised(source, coverages_of(request), stages)
+            foresight = foresee(source)
+            plans = _planned(request, source, foresight, NullReporter())
         _keep_given(plans, texts, stages)
         for plan in plans:
             proved, trail = _proved(plan, texts, stages, reporter)
             refuse_failure(proved, request)
             destination = request.output / bundle_name(name, proved.job)
             with timed_stage(reporter, "package") as said:
-                bundle, cached = package(proved, name, texts, destination, trail)
+                predicted = figures_of(foresight.of(proved.job))
+                bundle, cached = package(proved, name, texts, destination, trail, predicted)
                 size = bundle.manifest.size / 2**20
                 said(f"{destination}  {size:.1f} MiB  bundle {bundle.digest[:8]}…")
             yield Compiled(bundle, proved.job, proved.checks, cached)

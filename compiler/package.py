@@ -111,13 +111,16 @@ def package(
     texts: ProofTexts,
     destination: Path,
     trail: Sequence[Tried] = (),
+    predicted: Mapping[str, float] | None = None,
 ) -> tuple[Bundle, bool]:
     """Write the bundle, or return the one that stands there already made of the same stages.
 
-    The flag says whether it was there; `trail` is what a search tried on the way to it.
+    The flag says whether it was there; `trail` is what a search tried on the way to it, `predicted`
+    what the plan said of it.
     """
     existing = _existing(destination)
     document = _document(proved, name, texts)
+    document["performance"]["predicted"] = dict(predicted or {})
     document["search"] = [tried.model_dump(mode="json") for tried in trail]
     if existing is not None and _same(existing, document):
         return existing, True

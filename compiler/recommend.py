@@ -26,6 +26,7 @@ from .architectures import Coverage
 from .budget import Budget
 from .compile import Compiled
 from .dequantise import dequantised
+from .foresight import figures_of
 from .formats.base import Job
 from .formats.gguf_types import FORMAT as GGUF
 from .formats.gguf_types import MIXED
@@ -345,9 +346,9 @@ def _packaged(
         raise EdgewardError("The winner was not compiled")
     name = model_name(request, source)
     trail = list(_trail(outcomes, objective))
-    bundle, cached = package(
-        proved, name, texts, request.output / bundle_name(name, proved.job), trail
-    )
+    destination = request.output / bundle_name(name, proved.job)
+    predicted = figures_of(winner.candidate.predicted)
+    bundle, cached = package(proved, name, texts, destination, trail, predicted)
     return Compiled(bundle, proved.job, proved.checks, cached)
 
 

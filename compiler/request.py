@@ -33,6 +33,7 @@ class CompileRequest:
     evaluation: Path | None = None
     calibration: Path | None = None
     accept_degraded: bool = False
+    ignore_plan: bool = False
     portable: bool = False
     shapes: str | None = None
     engine: str | None = None

@@ -45,8 +45,8 @@ def search(
         return proved[0], trail
     timed = proved[0].benchmark is not None
     ratios = race(proved, stages) if timed else _sizes(proved)
-    say = _by_time if timed else _by_size
-    trail += [say(name, ratio) for name, ratio in ratios.items()]
+    say, first = _by_time if timed else _by_size, proved[0].job.recipe.precision
+    trail += [say(name, ratio, first) for name, ratio in ratios.items()]
     for tried in trail:
         reporter.note(f"auto: {tried.precision}: {tried.reason}")
     return min(proved, key=lambda one: ratios[one.job.recipe.precision]), trail
@@ -58,16 +58,16 @@ def _sizes(proved: Sequence[Proved]) -> dict[str, float]:
     return {one.job.recipe.precision: one.artifact.size_bytes / first for one in proved}
 
 
-def _by_time(name: str, ratio: float) -> Tried:
-    return Tried(precision=name, passed=True, time_ratio=ratio, reason=_against(ratio))
+def _by_time(name: str, ratio: float, first: str) -> Tried:
+    return Tried(precision=name, passed=True, time_ratio=ratio, reason=_against(ratio, first))
 
 
-def _by_size(name: str, ratio: float) -> Tried:
-    reason = f"passes, {ratio:.2f} times fp32's size: its time is to be had on the device alone"
+def _by_size(name: str, ratio: float, first: str) -> Tried:
+    reason = f"passes, {ratio:.2f} times {first}'s size: its time is to be had on the device alone"
     return Tried(precision=name, passed=True, reason=reason)
 
 
-def _against(ratio: float) -> str:
+def _against(ratio: float, first: str) -> str:
     if ratio > 1:
-        return f"{ratio:.2f} times fp32's time: slower here, not taken"
-    return "passes" if ratio == 1 else f"passes, {ratio:.2f} times fp32's time"
+        return f"{ratio:.2f} times {first}'s time: slower here, not taken"
+    return "passes" if ratio == 1 else f"passes, {ratio:.2f} times {first}'s time"

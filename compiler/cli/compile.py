@@ -75,6 +75,7 @@ from .format_options import format_options, given_options
 )
 @format_options
 @click.option("--accept-degraded", is_flag=True, help="Package it though its proof fell short.")
+@click.option("--ignore-plan", is_flag=True, help="Compile what the plan says does not fit.")
 @click.option("--torch", "torch_build", help="The torch build: cpu (default), cu126, cu128, cu130.")
 @click.option("--max-seconds", type=click.FloatRange(min=1), help="Time limit of each stage.")
 @click.option("--max-memory-gib", type=click.FloatRange(min=0.1), help="Memory limit of a stage.")
@@ -107,6 +108,7 @@ def compile_command(
     context: int | None,
     options: tuple[str, ...],
     accept_degraded: bool,
+    ignore_plan: bool,
     torch_build: str | None,
     max_seconds: float | None,
     max_memory_gib: float | None,
@@ -152,14 +154,15 @@ def compile_command(
         options={**parse_options(options), **given_options(of_formats)},
         budget=parse_budget(budget, context),
         accept_degraded=accept_degraded,
+        ignore_plan=ignore_plan,
         limits=limits_of(max_seconds, max_memory_gib),
         torch_build=torch_build,
     )
-    if dry_run:
-        source, plans = plan_bundles(request)
-        rows = [planned_row(model_name(request, source), plan) for plan in plans]
-        print_rows(rows, PLANNED_COLUMNS, form)
-        return
     with reporter_for(sys.stderr, quiet) as reporter:
+        if dry_run:
+            source, plans = plan_bundles(request, reporter)
+            rows = [planned_row(model_name(request, source), plan) for plan in plans]
+            print_rows(rows, PLANNED_COLUMNS, form)
+            return
         compiled = [compiled_row(one) for one in compile_model(request, reporter)]
     print_rows(compiled, COMPILED_COLUMNS, form)

@@ -24,7 +24,8 @@ class EngineCost:
     that its prompts reach where there are matrix units, as others do where it is 0. A layer costs
     `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine cannot
     run one. Where `link` bytes a second are given, the weights beyond
-    `on_chip` bytes come over it each time.
+    `on_chip` bytes come over it each time. `in_place` says that weights are read where they are
+    stored, as a device does that stores nothing else beside them.
     """
 
     formats: tuple[str, ...]
@@ -43,6 +44,7 @@ class EngineCost:
     link: float = 0.0
     layer_s: Mapping[str, float] | None = None
     unable: Mapping[str, str] | None = None
+    in_place: bool = False
 
 
 # estimate: launch and bookkeeping of the ten or so kernels of a layer. A convolution takes one
@@ -97,7 +99,11 @@ ENGINES: Mapping[str, EngineCost] = {
         unable=dict.fromkeys(_TEXT, _CNN_ONLY),
     ),
     "tflite-micro": EngineCost(
-        ("tflite",), 64 * 1024, layer_s=_LAUNCHES, unable=dict.fromkeys(_TEXT[:2], _CNN_ONLY)
+        ("tflite",),
+        64 * 1024,
+        layer_s=_LAUNCHES,
+        unable=dict.fromkeys(_TEXT[:2], _CNN_ONLY),
+        in_place=True,
     ),
     "neuron": EngineCost(("neuron",), 800 * MIB, layer_s=_COMPILED),
     "tensorrt": EngineCost(("onnx",), 100 * MIB, 500 * MIB, layer_s=_LAUNCHES),

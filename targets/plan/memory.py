@@ -74,7 +74,7 @@ def memory_of(
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
     kept = _kept(engine, context, unit)
     serving = Memory(
-        weights=weights.stored + _packed(engine, weights, unit),
+        weights=0 if engine.in_place else weights.stored + _packed(engine, weights, unit),
         cache=cache_bytes(facts, kept, sequences, cache_bits),
         activations=_activations(facts, engine, tokens, context, batch, wide),
         logits=_logits(facts, engine, tokens, max(batch, sequences)),
@@ -82,7 +82,7 @@ def memory_of(
         + facts.vocabulary * TOKENIZER_BYTES
         + (engine.gpu if unit == "gpu" else 0),
     )
-    return replace(serving, engine=serving.engine + _loading(weights, serving))
+    return replace(serving, engine=serving.engine + _loading(engine, weights, serving))
 
 
 def _kept(engine: EngineCost, context: int, unit: str) -> int:
@@ -105,9 +105,9 @@ def _packed(engine: EngineCost, weights: Weights, unit: str) -> int:
     return int(weights.head * (floats if weights.as_floats else integers))
 
 
-def _loading(weights: Weights, serving: Memory) -> int:
+def _loading(engine: EngineCost, weights: Weights, serving: Memory) -> int:
     """What the file takes while wider weights are made of it, beyond serving."""
-    if weights.file == weights.stored:
+    if weights.file == weights.stored or engine.in_place:
         return 0
     return max(0, weights.stored + weights.file - (serving.total - serving.engine))
 

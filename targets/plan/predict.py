@@ -108,7 +108,7 @@ def plan_model(
         else _times(facts, profile, weights, cost, unit, load, kernel)
     )
     room = profile.hardware.room_bytes
-    disk = weights.file + BUNDLE_EXTRA
+    disk = weights.file + (0 if cost.in_place else BUNDLE_EXTRA)
     unable = (cost.unable or {}).get(facts.kind, "")
     reason = unable or _reason(profile, memory.total, disk, facts, length)
     return Prediction(
@@ -276,11 +276,14 @@ def _reason(profile: Profile, total: int, disk: int, facts: ModelFacts, context:
     if facts.writes_text and facts.max_context and context > facts.max_context:
         return f"the model takes {facts.max_context} tokens at most"
     if total > room:
-        return f"needs {_gib(total)} of {_gib(room)} GiB"
+        return f"needs {_size(total)} of {_size(room)}"
     if hardware.disk_bytes is not None and disk > hardware.disk_bytes:
-        return f"needs {_gib(disk)} of {_gib(hardware.disk_bytes)} GiB of disk"
+        return f"needs {_size(disk)} of {_size(hardware.disk_bytes)} of disk"
     return ""
 
 
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.3g}"
+def _size(count: int) -> str:
+    """Bytes in the largest unit of which there is a tenth."""
+    units = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+    size, unit = next((each for each in units if count >= each[0] / 10), units[-1])
+    return f"{count / size:.3g} {unit}"
