@@ -316,12 +316,12 @@ def _loss(figures: Mapping[str, float]) -> float:
 
 
 def _cost(candidate: Candidate, figures: Mapping[str, float], objective: str, here: bool) -> float:
-    predicted = candidate.predicted
+    """What was measured here, else what the plan says: an evaluator has no device's times."""
+    predicted, measured = candidate.predicted, figures if here else {}
     if objective == "memory":
-        found = figures.get("peak_memory_bytes", math.inf) if here else predicted.memory.total
-        return found / 1e6
-    asked = figures.get("tpot_ms", figures.get("latency_p50_ms", math.inf))
-    milliseconds = asked if here else _seconds(predicted) * 1e3
+        return measured.get("peak_memory_bytes", predicted.memory.total) / 1e6
+    planned = _seconds(predicted) * 1e3
+    milliseconds = measured.get("tpot_ms", measured.get("latency_p50_ms", planned))
     if objective == "latency":
         return milliseconds
     return milliseconds * (candidate.job.profile.hardware.watts or math.inf)

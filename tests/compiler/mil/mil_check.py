@@ -14,20 +14,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-logging.disable(logging.ERROR)
-warnings.simplefilter("ignore")
+import coremltools as ct
+import mil_recurrent
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from coremltools.converters.mil import Builder as mb  # noqa: N813
+from coremltools.converters.mil.mil import types
+from mil_rows import Row
+from torch import nn
 
-import coremltools as ct  # noqa: E402
-import mil_recurrent  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402, N812
-from coremltools.converters.mil import Builder as mb  # noqa: E402, N813
-from coremltools.converters.mil.mil import types  # noqa: E402
-from mil_rows import Row  # noqa: E402
-from torch import nn  # noqa: E402
-
-from edgeward.compiler.mil.program import Program, load_program  # noqa: E402
+from edgeward.compiler.mil.program import Program, load_program
 
 _NAMES = ("x", "y", "z")
 # Two pairs that overlap by a half, of centre and size.
@@ -216,5 +213,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.ERROR)
+    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     main()
