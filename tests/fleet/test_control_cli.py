@@ -68,7 +68,8 @@ def test_from_a_key_to_a_rollout_that_halts_and_one_that_completes(desk: Desk) -
         assert "halted: d0 refused" in watched
         assert "gate: cosine 0.41 < 0.98" in watched
         device.conduct = Outcome.COMMITTED
-        assert desk.say("fleet", "rollout", "resume", first, "--retry-failed") == "running"
+        resumed = desk.say("fleet", "rollout", "resume", first, "--retry-failed")
+        assert resumed in ("running", "complete")  # the device may be the faster one
         watched = desk.say("fleet", "rollout", "watch")
         assert "1/1 committed" in watched
         assert "complete" in watched
