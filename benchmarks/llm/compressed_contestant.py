@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from edgeward.compiler.formats import compressed_worker as worker
 from edgeward.compiler.formats.compressed_calibration import token_samples
 from edgeward.compiler.formats.compressed_layers import group_of, load_stored
+from edgeward.compiler.formats.compressed_pipeline import unpinned
 from edgeward.compiler.formats.compressed_schemes import SCHEMES
 from edgeward.compiler.stage_context import StageContext
 from edgeward.compiler.torch_engine import open_model
@@ -46,7 +47,7 @@ def ours(model: Path, precision: str, out: Path, texts: list[str]) -> None:
 
 
 def plain(model: Path, precision: str, out: Path, texts: list[str]) -> None:
-    """llm-compressor's one-shot."""
+    """llm-compressor's one-shot; its AWQ fails without an accelerator unless it is helped."""
     from datasets import Dataset
     from llmcompressor import oneshot
 
@@ -60,7 +61,8 @@ def plain(model: Path, precision: str, out: Path, texts: list[str]) -> None:
     if scheme.calibrated:
         given = {"dataset": Dataset.from_list(rows), "num_calibration_samples": len(rows)}
         given |= {"max_seq_length": 512, "shuffle_calibration_samples": False}
-    oneshot(model=loaded, tokenizer=tokenizer, recipe=recipe, **given)
+    with unpinned():
+        oneshot(model=loaded, tokenizer=tokenizer, recipe=recipe, **given)
     loaded.save_pretrained(out / "checkpoint")
     tokenizer.save_pretrained(out / "checkpoint")
 

@@ -140,7 +140,7 @@ def _compress(job: Job) -> StageSpec:
     return StageSpec(
         name="compress",
         call=_WORKERS[worker],
-        version=1,
+        version=2,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={
             "precision": job.recipe.precision,

@@ -1,8 +1,8 @@
 """llm-compressor's sequential calibration, one block at a time, that goes on where it stopped.
 
-Runs inside the `compressed` toolchain. What `llmcompressor.pipelines.sequential` does, with three
-differences: each finished block is kept on disk, a run that finds kept blocks takes them and only
-passes the samples through, and it tells how far it is.
+Runs inside the `compressed` toolchain. What `llmcompressor.pipelines.independent` does, a pass over
+the blocks for each modifier, with three differences: each finished block is kept on disk, a run
+that finds kept blocks takes them and only passes the samples through, and it tells how far it is.
 """
 
 from __future__ import annotations
@@ -56,28 +56,35 @@ class Blocks:
 def calibrate(
     model: Any, recipe: Sequence[Any], samples: Samples, blocks: Blocks, say: Say
 ) -> None:
-    """Apply llm-compressor's modifiers block after block; what they need to round lies in samples.
+    """Apply llm-compressor's modifiers, each block after block; they look at samples to round.
 
-    Without samples, weights are rounded as they are. `say` gets a block's number, how many there
-    are, and what is done with it.
+    One that rounds sees what those before it made of the whole model: what flows into a layer that
+    was smoothed is not what flowed into it before. Without samples, weights are rounded as they
+    are. `say` gets a block's number, how many there are in all passes, and what is done with it.
     """
     from llmcompressor.core import active_session
     from llmcompressor.modeling.offset_norm import norm_calibration_context
 
     session = active_session()
     session.reset()
-    with norm_calibration_context(model), _unpinned():
+    with norm_calibration_context(model), unpinned():
         session.initialize(model=model, start=-1, recipe=list(recipe), calib_data=samples)
-        if samples:
-            _sequential(model, samples, blocks, say)
-        else:
-            _at_once(model)
+        passes = sum(modifier.requires_calibration_data for modifier in recipe)
+        done = 0
+        for modifier in recipe:
+            session.lifecycle.recipe.modifiers = [modifier]
+            if samples and modifier.requires_calibration_data:
+                _sequential(model, samples, blocks, say, (done, passes))
+                done += 1
+            else:
+                _at_once(model)
+        session.lifecycle.recipe.modifiers = list(recipe)
     session.finalize()
 
 
 @contextlib.contextmanager
-def _unpinned() -> Iterator[None]:
-    """AWQ pins what it keeps whether or not there is an accelerator to pin it for, and fails."""
+def unpinned() -> Iterator[None]:
+    """Let AWQ run without an accelerator: it pins what it keeps for one, and fails."""
     import torch
     from llmcompressor.pipelines.cache import IntermediatesCache
 
@@ -100,13 +107,17 @@ def _at_once(model: Any) -> None:
     LifecycleCallbacks.calibration_end()
 
 
-def _sequential(model: Any, samples: Samples, blocks: Blocks, say: Say) -> None:
+def _sequential(
+    model: Any, samples: Samples, blocks: Blocks, say: Say, place: tuple[int, int]
+) -> None:
+    """One pass: `place` is its number and how many there are."""
     from llmcompressor.core import LifecycleCallbacks, active_session
     from llmcompressor.modifiers.utils.hooks import HooksMixin
     from llmcompressor.pipelines.cache import IntermediatesCache
     from llmcompressor.utils.helpers import DisableQuantization, calibration_forward_context
 
     subgraphs = _subgraphs(model, samples[0])
+    first, count = place[0] * len(subgraphs), place[1] * len(subgraphs)
     names = {module: name for name, module in model.named_modules()}
     state = active_session().state
     LifecycleCallbacks.calibration_start()
@@ -114,20 +125,20 @@ def _sequential(model: Any, samples: Samples, blocks: Blocks, say: Say) -> None:
         between = IntermediatesCache.from_dataloader(samples)
         state.loss_masks = None
         state.sequential_prefetch = False
-        for number, subgraph in enumerate(subgraphs):
+        for number, subgraph in enumerate(subgraphs, start=first):
             modules = subgraph.submodules(model)
             if blocks.has(number):
-                say(number, len(subgraphs), "taken up again")
+                say(number, count, "taken up again")
                 restore(modules, names, blocks.read(number))
             else:
-                say(number, len(subgraphs), "calibrating")
+                say(number, count, "calibrating")
                 for at in range(len(samples)):
                     state.current_batch_idx = at
                     subgraph.forward(model, **between.fetch(at, subgraph.input_names))
-                say(number, len(subgraphs), "rounding")
+                say(number, count, "rounding")
                 LifecycleCallbacks.sequential_epoch_end(modules)
                 blocks.keep(number, tensors_of(modules, names))
-            if number == len(subgraphs) - 1:
+            if subgraph is subgraphs[-1]:
                 break
             with HooksMixin.disable_hooks():
                 for at in range(len(samples)):
