@@ -192,7 +192,7 @@ def _compress(job: Job, convert: StageResult, stages: Stages) -> StageSpec:
     return StageSpec(
         name="compress",
         call=f"{_WORKER}:compress",
-        version=3,
+        version=4,
         inputs={
             "source": StageInput(source.folder, source.digest),
             "model": convert.as_input(),

@@ -63,8 +63,8 @@ def _eight(weight: Weight) -> Rounded:
 
 
 def _six(weight: Weight, ios: int) -> Rounded:
-    """Before iOS 18 one table serves all of a weight; look-ups lose too much by that."""
-    if _is_apart(weight):
+    """Before iOS 18 one table serves all of a weight."""
+    if _is_head(weight) or weight.kind == TIED:
         return _eight(weight)
     return to_table(weight.matrix, 6, _group(weight) if ios >= 18 else None)
 
