@@ -158,6 +158,40 @@ def test_a_rented_machine_tells_tokens_a_dollar(tmp_path: Path) -> None:
     assert row.tokens_per_dollar == pytest.approx(2 * row.tokens_per_s * 3600 / 0.7582)
 
 
+def test_the_command_tells_what_a_dollar_buys_and_takes_another_price(tmp_path: Path) -> None:
+    model = str(bare("llama-3.2-1b", tmp_path))
+    table = edgeward(model, "--target", "h200").stdout
+    assert "tok/$" in table
+    assert "an hour of h200 $7.912 (us-east-1, 2026-08)" in table
+    assert "tok/$" not in edgeward(model, "--target", "raspberry-pi-5").stdout
+    own, theirs = (
+        json.loads(edgeward(model, "--target", "h200", "-o", "json", *price).stdout)["predictions"][
+            0
+        ]
+        for price in ((), ("--price", "2"))
+    )
+    assert (own["usd_per_hour"], own["price_region"]) == (7.912, "us-east-1")
+    assert (theirs["usd_per_hour"], theirs["price_as_of"]) == (2.0, None)
+    ratio = theirs["tokens_per_dollar"] / own["tokens_per_dollar"]
+    assert ratio == pytest.approx(7.912 / 2)
+    given = edgeward(model, "--target", "raspberry-pi-5", "--price", "0.01")
+    assert "$0.01 (as told)" in given.stdout
+
+
+@pytest.mark.parametrize("price", ["0", "-1", "nan", "inf", "much"])
+def test_what_is_no_price_is_refused(tmp_path: Path, price: str) -> None:
+    model = str(bare("smollm2-135m", tmp_path))
+    assert edgeward(model, "--target", "h200", "--price", price).returncode == 2
+
+
+def test_a_price_is_of_one_target(tmp_path: Path) -> None:
+    model = str(bare("smollm2-135m", tmp_path))
+    both = edgeward(model, "--target", "h200", "--target", "h100", "--price", "2")
+    assert both.returncode == 2
+    assert "name one --target" in both.stderr
+    assert edgeward(model, "--price", "2").returncode == 2
+
+
 def test_the_overview_has_one_row_a_target_and_format(tmp_path: Path) -> None:
     facts = read_facts(str(bare("llama-3.2-1b", tmp_path)))
     profiles = [load("raspberry-pi-5"), load("kiosk-x86"), load("iphone-15-pro")]
