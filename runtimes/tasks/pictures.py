@@ -108,7 +108,10 @@ def open_picture(picture: Picture, mode: str = "RGB") -> Any:
         *(pillow.DecompressionBombError, pillow.DecompressionBombWarning),
     ) as error:
         name = picture if isinstance(picture, (str, Path)) else "The picture"
-        raise UsageError(f"{name} cannot be read as a picture", why=str(error)[:300]) from None
+        # Pillow's own words name the object in memory that the bytes lay in.
+        unknown = isinstance(error, pillow.UnidentifiedImageError)
+        why = "it is in no format that Pillow reads" if unknown else str(error)[:300]
+        raise UsageError(f"{name} cannot be read as a picture", why=why) from None
 
 
 def resized_plane(plane: Floats, sides: tuple[int, int], *, cubic: bool = False) -> Floats:

@@ -31,9 +31,11 @@ def facts_of(
     name: str = "model",
     bytes_read: int = 0,
     counted: str = "",
+    side: int | None = None,
 ) -> ModelFacts:
     """Return the facts of a model from its config.json and the tensors in its files' headers.
 
+    `side` is that of the pictures it is fed, where that is not what the configuration was made for.
     Without `listed` the tensors follow from the configuration; UnsupportedError where no rule
     knows the architecture. Raises SourceError where the configuration does not say its sizes.
     """
@@ -48,8 +50,9 @@ def facts_of(
         )
     kind = kind_of_model(model_type)
     main = text_of(config)
-    size = _Sizes(main, kind)
-    convolved = list(layout_conv.convolutions(main)) if size.is_convolved else []
+    fed = Config({**main.items(), "image_size": side}, main.where) if side else main
+    size = _Sizes(fed, kind)
+    convolved = list(layout_conv.convolutions(fed)) if size.is_convolved else []
     return ModelFacts(
         name=name,
         model_type=model_type,

@@ -15,7 +15,8 @@ from .config import Config
 from .facts import ModelFacts, Tensor
 from .gather import facts_of
 from .gguf_file import read_gguf
-from .layouts import STYLES, text_of
+from .layouts import STYLES, kind_of_model, text_of
+from .picture_size import SETTINGS, side_of
 from .safetensors_header import parameters, read_tensors
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?")
@@ -87,8 +88,18 @@ def _from_files(opened: Opener, name: str) -> ModelFacts:
     document = _json(tracked("config.json"))
     listed = _listed(tracked)
     tensors = None if listed is None else _parameters(document, listed)
+    sees = kind_of_model(Config(document).text("model_type")) == "vision"
+    side = _side(tracked) if sees else None
     taken = sum(blob.taken for blob in blobs)
-    return facts_of(document, tensors, name=name, bytes_read=taken)
+    return facts_of(document, tensors, name=name, bytes_read=taken, side=side)
+
+
+def _side(opened: Opener) -> int | None:
+    """What the model's pictures are cut to, None where no settings lie beside it."""
+    try:
+        return side_of(_json(opened(SETTINGS)))
+    except AbsentError:
+        return None
 
 
 def _listed(opened: Opener) -> list[tuple[str, str, tuple[int, ...]]] | None:

@@ -58,6 +58,23 @@ def test_tokens_follow_the_bandwidth_and_prompts_the_rate(tmp_path: Path) -> Non
     assert base.ttft_s == other.ttft_s
 
 
+def test_attention_stays_in_floats_where_weights_are_rounded(tmp_path: Path) -> None:
+    facts = read_facts(str(bare("whisper-tiny", tmp_path)))
+    profile = load("x86-64-cpu")
+    rates = {rate: profile.hardware.rate(rate, ("cpu",)) for rate in ("fp32", "int8")}
+    assert rates["fp32"] and rates["int8"]
+    whole, rounded = (
+        plan_model(facts, profile, Recipe("onnx", precision)).ttft_s
+        for precision in ("fp32", "int8-dynamic")
+    )
+    assert whole and rounded
+    seen, width, layers = 1500, 384, 4
+    compared = 4 * layers * width * (seen * seen + 4 * 4) / (0.5 * rates["fp32"])
+    launches = 2 * layers * 80e-6
+    weighed = (whole - compared - launches) * rates["fp32"] / rates["int8"]
+    assert rounded == pytest.approx(weighed + compared + launches, rel=0.02)
+
+
 def test_what_was_measured_replaces_the_usual_share_of_the_peak(tmp_path: Path) -> None:
     facts = read_facts(str(bare("smollm2-135m", tmp_path)))
     profile = load("x86-64-cpu")

@@ -104,6 +104,34 @@ def test_packed_weights_count_as_what_they_hold(tmp_path: Path) -> None:
     assert read_facts(str(folder)).parameters == 1536 * 576
 
 
+@pytest.mark.parametrize(
+    ("settings", "tokens"),
+    [
+        ({"do_center_crop": True, "crop_size": {"height": 112, "width": 112}}, 65),
+        ({"do_resize": True, "size": {"height": 28, "width": 56}}, 5),
+        ({"do_resize": True, "size": {"shortest_edge": 56}}, 17),
+        ({"do_resize": True, "size": 56}, 17),
+        ({"do_center_crop": False, "crop_size": 56, "do_resize": False, "size": 56}, 257),
+        ({"do_resize": True, "size": {"height": "56", "width": -1}}, 257),
+        ({"do_resize": True, "size": {"shortest_edge": True}}, 257),
+        ({"do_resize": True, "size": 10**9}, 257),
+        (None, 257),
+    ],
+)
+def test_pictures_are_as_large_as_the_preprocessor_cuts_them(
+    tmp_path: Path, settings: dict[str, object] | None, tokens: int
+) -> None:
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 4}
+    config = {"model_type": "dinov2", "image_size": 224, "patch_size": 14, **sizes}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    bare = read_facts(str(tmp_path))
+    if settings is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    found = read_facts(str(tmp_path))
+    assert (bare.encoder_tokens, found.encoder_tokens) == (257, tokens)
+    assert found.parameters == bare.parameters
+
+
 def test_shards_and_experts_are_gathered(tmp_path: Path) -> None:
     folder = model(tmp_path / "sharded", {})
     (folder / "model.safetensors").unlink()
