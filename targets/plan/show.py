@@ -41,6 +41,8 @@ def headline(facts: ModelFacts, context: int, sequences: int) -> str:
     else:
         size += " parameters"
     read = "config.json alone" if facts.counted == "config" else f"{_read(facts)} of headers"
+    if facts.cached:
+        read += f" in the hub's cache ({facts.cached[:7]})"
     length = f"context {context}" if facts.writes_text else f"{context} tokens"
     middle = [size, facts.attention, length, f"{sequences} at once"]
     return f"{facts.name}  {', '.join(each for each in middle if each)}    read {read}, no weights"
@@ -128,6 +130,7 @@ def document(
             "attention": facts.attention,
             "counted": facts.counted,
             "bytes_read": facts.bytes_read,
+            "cached_commit": facts.cached or None,
             "max_context": facts.max_context,
         },
         "training": {
