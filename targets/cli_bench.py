@@ -10,7 +10,7 @@ import click
 FORMS = ("table", "json", "jsonl", "csv", "md")
 HOME = "EDGEWARD_FLEET_HOME"
 EXPORTS = ("csv", "json", "jsonl")
-FIGURES = ("latency", "ttft", "tpot", "throughput", "decode", "memory")
+FIGURES = ("latency", "ttft", "tpot", "throughput", "decode", "rtf", "memory")
 
 
 class BenchCommand(click.Command):
