@@ -12,31 +12,36 @@ from typing import TypeGuard
 
 SETTINGS = "preprocessor_config.json"
 LARGEST_SIDE = 1 << 14
+_SIDES = ("height", "width")
 
 
 def side_of(settings: Mapping[str, object]) -> int | None:
-    """Return the side of a square as large as the pictures, None where they say none.
+    """Return the side of a square as large as the pictures, None where the settings say none.
 
-    A cut is the last step; without one it is the size, where a shorter edge alone is told of a
-    square picture. What is no size says none: the model is planned by its configuration then.
+    The steps are those of `edgeward.runtimes.tasks.pictures`, which needs numpy: a cut is the last
+    one, a shorter edge alone leaves the other to the picture. What is no size says none: the model
+    is planned by its configuration then.
     """
-    if _says(settings, "do_center_crop") and (side := _read(settings.get("crop_size"))):
+    size, cut = settings.get("size"), settings.get("crop_size")
+    if settings.get("do_center_crop") is True and (side := _square(cut)):
         return side
-    return _read(settings.get("size")) if _says(settings, "do_resize") else None
+    if settings.get("do_resize", True) is not True:
+        return None
+    if isinstance(size, Mapping) and "shortest_edge" in size:
+        shortest = size["shortest_edge"]
+        is_square = isinstance(settings.get("crop_pct"), float) and _is_side(shortest)
+        return shortest if is_square else None
+    return _square(size)
 
 
-def _says(settings: Mapping[str, object], step: str) -> bool:
-    return settings.get(step) is True
-
-
-def _read(size: object) -> int | None:
-    if not isinstance(size, Mapping):
-        return size if _is_side(size) else None
-    height, width = size.get("height"), size.get("width")
-    if _is_side(height) and _is_side(width):
-        return math.isqrt(height * width)
-    shortest = size.get("shortest_edge")
-    return shortest if _is_side(shortest) else None
+def _square(size: object) -> int | None:
+    if _is_side(size):
+        return size
+    sides = [size.get(name) for name in _SIDES] if isinstance(size, Mapping) else size
+    if not isinstance(sides, list) or len(sides) != len(_SIDES):
+        return None
+    height, width = sides
+    return math.isqrt(height * width) if _is_side(height) and _is_side(width) else None
 
 
 def _is_side(value: object) -> TypeGuard[int]:

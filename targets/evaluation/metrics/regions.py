@@ -36,7 +36,8 @@ def _shares(rows: Rows) -> Rows:
     """Each class's overlap, NaN where these pictures have none of it."""
     right, found, wanted = rows.reshape(len(rows), -1, 3).sum(axis=0).T
     either = found + wanted - right
-    return np.divide(right, either, out=np.full(len(right), np.nan), where=either > 0)
+    shares: Rows = np.divide(right, either, out=np.full(len(right), np.nan), where=either > 0)
+    return shares
 
 
 def _mean(rows: Rows) -> float:

@@ -97,8 +97,9 @@ def _box(each: Mapping[str, Any]) -> Box | None:
 
 
 def _number(value: object) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < _FARTHEST else math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value) if abs(value) < _FARTHEST else math.nan
 
 
 def _run(session: Session, cases: Sequence[Case]) -> Iterator[Found]:

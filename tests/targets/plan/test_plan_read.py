@@ -114,8 +114,11 @@ def test_packed_weights_count_as_what_they_hold(tmp_path: Path) -> None:
     [
         ({"do_center_crop": True, "crop_size": {"height": 112, "width": 112}}, 65),
         ({"do_resize": True, "size": {"height": 28, "width": 56}}, 5),
-        ({"do_resize": True, "size": {"shortest_edge": 56}}, 17),
-        ({"do_resize": True, "size": 56}, 17),
+        ({"size": {"shortest_edge": 56}, "crop_pct": 0.875}, 17),
+        ({"size": {"shortest_edge": 56}}, 257),
+        ({"size": 56}, 17),
+        ({"size": [28, 56]}, 5),
+        ({"do_center_crop": True, "crop_size": "56", "size": [1, 2, 3]}, 257),
         ({"do_center_crop": False, "crop_size": 56, "do_resize": False, "size": 56}, 257),
         ({"do_resize": True, "size": {"height": "56", "width": -1}}, 257),
         ({"do_resize": True, "size": {"shortest_edge": True}}, 257),
