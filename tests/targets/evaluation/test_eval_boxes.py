@@ -112,8 +112,10 @@ def made_up(pictures: int, seed: int) -> Pairs:
     draw = np.random.default_rng(seed)
     pairs: Pairs = []
     for _ in range(pictures):
-        here = [wanted(str(draw.choice(["a", "b", "c"])), float(left)) for left in
-                draw.integers(0, 80, draw.integers(0, 5))]  # fmt: skip
+        here = [
+            wanted(str(draw.choice(["a", "b", "c"])), float(left), crowd=bool(draw.random() < 0.2))
+            for left in draw.integers(0, 80, draw.integers(0, 5))
+        ]
         seen = [
             found(one[0], one[1] + float(draw.normal(0, 2)), float(draw.random()))
             for one in here
@@ -160,7 +162,8 @@ def test_pictures_of_a_bundle_are_evaluated(sees: Bundle, tmp_path: Path) -> Non
     data = lines(tmp_path / "data.jsonl", rows)
     done = edgeward_eval(sees.path, "--data", data, "-m", "map,map-50,map-75", "-o", "json")
     assert done.returncode == 2, "2 is a number and no name"
-    rows[0]["objects"] = [{"label": "red", "bbox": left}, {"category": "blue", "bbox": right}]
+    corners = {"xmin": 20, "ymin": 0, "xmax": 40, "ymax": 20}
+    rows[0]["objects"] = [{"label": "red", "bbox": left}, {"category": "blue", "box": corners}]
     done = edgeward_eval(
         sees.path, "--data", lines(data, rows), "--against", sees.path, "--resamples", "20",
         "--fail-under", "map-50=0.9", "-o", "json",

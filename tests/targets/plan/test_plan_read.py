@@ -252,7 +252,9 @@ def test_the_hub_comes_before_a_branch_that_is_cached(
     ],
 )
 def test_what_is_not_cached_is_told_with_what_could_not_be_reached(cache: Path, asked: str) -> None:
-    (cache / "refs" / "damaged").write_text("../../../..")
+    (cache / "refs" / "x").mkdir()
+    (cache / "blobs" / "config.json").symlink_to("0")
+    (cache / "refs" / "damaged").write_text("../blobs")
     (cache / "refs" / "empty").write_text("")
     (cache / "refs" / "binary").write_bytes(b"\xff" * 400)
     with pytest.raises(SourceError, match="cannot be reached") as told:
