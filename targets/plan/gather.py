@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from edgeward.errors import UnsupportedError
@@ -12,9 +13,10 @@ from .config import Config
 from .facts import CacheLayer, ModelFacts, Tensor
 from .layout_decoder import ACTIVE, EXPERTS, HEADS, HIDDEN, LAYERS, MLP, is_tied, kv_heads
 from .layout_encoder import patches
-from .layouts import STYLES, kind_of_model, tensors_of, text_of
+from .layouts import STAGED, STYLES, kind_of_model, tensors_of, text_of
 from .roles import split
 
+_PICTURE, _STEM = 224, 4
 MAX_CONTEXT = (
     "max_target_positions",
     "max_position_embeddings",
@@ -50,6 +52,7 @@ def facts_of(
         )
     kind = kind_of_model(model_type)
     main = text_of(config)
+    side = side or _stated_side(main)
     fed = Config({**main.items(), "image_size": side}, main.where) if side else main
     size = _Sizes(fed, kind)
     convolved = list(layout_conv.convolutions(fed)) if size.is_convolved else []
@@ -95,12 +98,17 @@ class _Sizes:
     def __init__(self, config: Config, kind: str) -> None:
         self._config, self._kind = config, kind
         self.is_convolved = kind == "vision" and config.text("model_type") == "resnet"
+        self._is_staged = config.text("model_type") in STAGED
         if self.is_convolved:
             config = _as_layers(config)
-        self._is_flat = self.is_convolved or not config.has(*HIDDEN)
+        if self._is_staged:
+            config = _as_stages(config)
+        self._is_flat = self.is_convolved or self._is_staged or not config.has(*HIDDEN)
         self.hidden = config.count(*HIDDEN, default=1)
         self.layers = config.count(*_DECODER_LAYERS, default=1)
-        self.heads = config.count("decoder_attention_heads", *HEADS, default=1)
+        # Without heads nothing tells how long it takes.
+        least = 0 if self._is_staged else 1
+        self.heads = config.count("decoder_attention_heads", *HEADS, default=1, least=least)
         self.kv_heads = kv_heads(config) if kind == "decoder" else self.heads
         self.intermediate = config.count(
             "moe_intermediate_size", "decoder_ffn_dim", *MLP, default=4 * self.hidden
@@ -114,6 +122,8 @@ class _Sizes:
         """The tokens that a model without a text's length always takes."""
         if self.is_convolved:
             return layout_conv.stem_side(self._config) ** 2
+        if self._is_staged:
+            return (self._config.count("image_size", default=_PICTURE) // _STEM) ** 2
         if self._kind == "vision" and self._config.has("patch_size"):
             return patches(self._config) + 1
         return 512
@@ -160,6 +170,20 @@ def _as_layers(config: Config) -> Config:
         "num_hidden_layers": max(1, sum(depths)),
     }
     return Config({**config.items(), **sizes}, config.where)
+
+
+def _as_stages(config: Config) -> Config:
+    """A network of stages by its first, whose tensors are the largest: a stem of four by four."""
+    widths, depths = config.numbers("hidden_sizes"), config.numbers("depths")
+    first = next(iter(widths), 0) or config.count("embed_dim", "d_model", "hidden_size", default=64)
+    sizes = {"hidden_size": first, "intermediate_size": 4 * first, "num_attention_heads": 0}
+    return Config({**sizes, "num_hidden_layers": max(1, sum(depths))}, config.where)
+
+
+def _stated_side(config: Config) -> int | None:
+    """The side of a picture whose height and width are told apart, None where they are not."""
+    sides = config.numbers("image_size")
+    return math.isqrt(math.prod(sides)) or None if len(sides) == 2 else None
 
 
 _DECODER_LAYERS = ("num_decoder_layers", "decoder_layers", *LAYERS)
