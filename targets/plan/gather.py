@@ -16,7 +16,6 @@ from .layout_encoder import patches
 from .layouts import STAGED, STYLES, kind_of_model, tensors_of, text_of
 from .roles import split
 
-_PICTURE, _STEM = 224, 4
 MAX_CONTEXT = (
     "max_target_positions",
     "max_position_embeddings",
@@ -123,7 +122,7 @@ class _Sizes:
         if self.is_convolved:
             return layout_conv.stem_side(self._config) ** 2
         if self._is_staged:
-            return (self._config.count("image_size", default=_PICTURE) // _STEM) ** 2
+            return 1
         if self._kind == "vision" and self._config.has("patch_size"):
             return patches(self._config) + 1
         return 512
@@ -173,11 +172,9 @@ def _as_layers(config: Config) -> Config:
 
 
 def _as_stages(config: Config) -> Config:
-    """A network of stages by its first, whose tensors are the largest: a stem of four by four."""
-    widths, depths = config.numbers("hidden_sizes"), config.numbers("depths")
-    first = next(iter(widths), 0) or config.count("embed_dim", "d_model", "hidden_size", default=64)
-    sizes = {"hidden_size": first, "intermediate_size": 4 * first, "num_attention_heads": 0}
-    return Config({**sizes, "num_hidden_layers": max(1, sum(depths))}, config.where)
+    """A network of stages as nothing but its weights: how large its tensors are is not told."""
+    sizes = {"hidden_size": 1, "intermediate_size": 1, "num_attention_heads": 0}
+    return Config({**sizes, "num_hidden_layers": 1}, config.where)
 
 
 def _stated_side(config: Config) -> int | None:

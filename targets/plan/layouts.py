@@ -104,8 +104,8 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "max_position_embeddings": 131_072,
     }
 }
-# What is not looked at in patches of one resolution, or by more than that: its operations are not
-# counted.
+# What is not looked at in patches of one resolution, or by more than that: it is planned by its
+# weights alone, no operations are counted.
 STAGED = frozenset(
     {"swin", "swinv2", "convnext", "convnextv2", "regnet", "segformer", "mobilenet_v2"}
     | {"mobilevit", "detr", "dpt", "depth_anything", "glpn", "audio-spectrogram-transformer"}

@@ -43,7 +43,8 @@ def headline(facts: ModelFacts, context: int, sequences: int) -> str:
     read = "config.json alone" if facts.counted == "config" else f"{_read(facts)} of headers"
     if facts.cached:
         read += f" in the hub's cache ({facts.cached[:7]})"
-    length = f"context {context}" if facts.writes_text else f"{context} tokens"
+    tokens = f"{context} tokens" if facts.heads else "planned by its weights alone"
+    length = f"context {context}" if facts.writes_text else tokens
     middle = [size, facts.attention, length, f"{sequences} at once"]
     return f"{facts.name}  {', '.join(each for each in middle if each)}    read {read}, no weights"
 

@@ -13,6 +13,7 @@ from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.layouts import kind_of_model
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.plan.read import read_facts
+from edgeward.targets.plan.show import headline
 from edgeward.targets.profile import Recipe
 
 KINDS = {
@@ -51,14 +52,15 @@ def test_what_is_compiled_is_planned_as_what_it_is(task: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_stages_have_a_memory_and_no_time(tmp_path: Path, name: str) -> None:
+def test_stages_are_planned_by_their_weights_without_a_time(tmp_path: Path, name: str) -> None:
     facts = seen(tmp_path, model_type=name, **STAGES[name])
     assert facts.parameters == 100_000
-    side = 128 if name == "segformer" else 224
-    assert facts.encoder_tokens == (side // 4) ** 2
     row = plan_model(facts, load("x86-64-cpu"), Recipe("onnx", "fp32"))
+    assert row.memory.weights == 400_000
+    assert row.memory.activations < 1024
     assert (row.ttft_s, row.tpot_s, row.memory.cache) == (None, None, 0)
     assert row.fits
+    assert "planned by its weights alone" in headline(facts, row.context, 1)
 
 
 def test_heights_and_widths_apart_are_a_square_as_large(tmp_path: Path) -> None:
