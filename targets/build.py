@@ -182,6 +182,7 @@ def _match(section: Section, hardware: Hardware) -> MatchRules:
     return MatchRules(
         arch=hardware.arch,
         device_tree=section.words("device_tree"),
+        gpu=section.words("gpu"),
         l4t=section.get("l4t", str),
         compute_capability=section.get("compute_capability", str),
         cpu_flags=section.words("cpu_flags"),

@@ -10,7 +10,7 @@ import click
 FORMS = ("table", "json", "jsonl", "csv", "md")
 HOME = "EDGEWARD_FLEET_HOME"
 EXPORTS = ("csv", "json", "jsonl")
-FIGURES = ("latency", "ttft", "tpot", "throughput", "decode", "memory")
+FIGURES = ("latency", "ttft", "tpot", "throughput", "decode", "rtf", "memory")
 
 
 class BenchCommand(click.Command):
@@ -65,7 +65,11 @@ class BenchCommand(click.Command):
 @click.option("--threads", default="0", show_default=True, help="Engine threads; 0: its choice.")
 @click.option("--batch", default="1", show_default=True, help="Rows of a query.")
 @click.option("--prompt", default="0", help="Tokens of each text.  [default: as they are]")
-@click.option("--gen", default="64", show_default=True, help="Tokens written behind a prompt.")
+@click.option(
+    "--gen",
+    default="0",
+    help="Tokens written.  [default: 64; what speech and text to text come to]",
+)
 @click.option("--data", type=click.Path(path_type=Path), help="Texts (.txt, .jsonl), WAV, picture.")
 @click.option("--min-queries", type=int, default=16, show_default=True, help="The least queries.")
 @click.option("--min-duration", type=float, default=3.0, show_default=True, help="Least seconds.")

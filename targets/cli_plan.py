@@ -30,6 +30,11 @@ MOST = 10_000_000
 @click.option("--cache", default="", help="Type of the cache: fp16, q8_0, q4_0, …")
 @click.option("--precision", default="", help="This precision alone.")
 @click.option("--revision", default="main", help="The hub's revision.")
+@click.option(
+    "--price",
+    type=click.FloatRange(0, MOST, min_open=True),
+    help="Dollars an hour of the one target.  [default: its profile's]",
+)
 @click.option("--all", "show_all", is_flag=True, help="Every recipe, not the best of each format.")
 @click.option("-o", "--output", "form", type=click.Choice(FORMS), default="table")
 @click.option("--picture", type=click.Path(path_type=Path), help="Write the memory as SVG, too.")
@@ -43,6 +48,7 @@ def plan_command(
     cache: str,
     precision: str,
     revision: str,
+    price: float | None,
     show_all: bool,
     form: str,
     picture: Path | None,
@@ -64,6 +70,7 @@ def plan_command(
         precision=precision,
         revision=revision,
         show_all=show_all,
+        price=price,
     )
     click.echo(found.render(form), nl=False)
     if picture is not None:

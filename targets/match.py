@@ -30,6 +30,7 @@ def match(profile: Profile, fingerprint: Fingerprint) -> Match:
     rules = profile.match
     wrong = _arch(rules, fingerprint) + _flags(rules, fingerprint) + _memory(rules, fingerprint)
     wrong += _board(rules, fingerprint) + _l4t(rules, fingerprint) + _gpu(rules, fingerprint)
+    wrong += _gpu_name(rules, fingerprint)
     if wrong:
         return Match(ok=False, score=0, reasons=tuple(wrong))
     held = _given(rules)
@@ -77,6 +78,7 @@ def _given(rules: MatchRules) -> tuple[str, ...]:
     held = [
         (True, f"arch is {rules.arch}"),
         (bool(rules.device_tree), f"the board is {' or '.join(rules.device_tree)}"),
+        (bool(rules.gpu), f"the GPU is {' or '.join(rules.gpu)}"),
         (rules.l4t is not None, f"L4T is {rules.l4t}"),
         (rules.compute_capability is not None, f"the GPU is sm {rules.compute_capability}"),
         (bool(rules.cpu_flags), f"the CPU has {', '.join(rules.cpu_flags)}"),
@@ -127,6 +129,13 @@ def _gpu(rules: MatchRules, fingerprint: Fingerprint) -> list[str]:
     if wanted is None or wanted == has:
         return []
     return [f"the GPU's compute capability is {has or 'unknown'}, needs {wanted}"]
+
+
+def _gpu_name(rules: MatchRules, fingerprint: Fingerprint) -> list[str]:
+    name = fingerprint.gpu_name or ""
+    if not rules.gpu or any(wanted in name for wanted in rules.gpu):
+        return []
+    return [f"the GPU is {name or 'unknown'}, needs {' or '.join(rules.gpu)}"]
 
 
 def _engines(engines: Iterable[Engine], fingerprint: Fingerprint) -> list[str]:

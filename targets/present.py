@@ -153,6 +153,7 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
     yield "gate.max_latency_ms", gate.max_latency_ms
     yield "gate.max_latency_ratio", gate.max_latency_ratio
     yield "match.device_tree", rules.device_tree
+    yield "match.gpu", rules.gpu
     yield "match.l4t", rules.l4t
     yield "match.compute_capability", rules.compute_capability
     yield "match.cpu_flags", rules.cpu_flags

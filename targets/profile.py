@@ -125,7 +125,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What an hour of a rented machine costs, where and when that was so."""
+    """What an hour of a rented machine costs, where and when that was so; empty where unsaid."""
 
     usd_per_hour: float
     region: str
@@ -158,11 +158,13 @@ class MatchRules:
     """How a device of this kind is recognised from its fingerprint.
 
     Every rule that is given must hold. `device_tree` is a list of alternatives, each a part of the
-    model or of a compatible string. Of several that hold, the higher `priority` is taken.
+    model or of a compatible string, `gpu` one of parts of the GPU's name. Of several that hold, the
+    higher `priority` is taken.
     """
 
     arch: str
     device_tree: tuple[str, ...]
+    gpu: tuple[str, ...]
     l4t: str | None
     compute_capability: str | None
     cpu_flags: tuple[str, ...]

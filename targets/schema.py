@@ -272,6 +272,7 @@ PROFILE = table(
         "match": table(
             {
                 "device_tree": many(text(100)),
+                "gpu": many(text(100)),
                 "l4t": constraint,
                 "compute_capability": matching(re.compile(r"[0-9]{1,2}\.[0-9]"), 'like "8.7"'),
                 "cpu_flags": many(_WORD),

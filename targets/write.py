@@ -72,6 +72,7 @@ def _document(profile: Profile) -> dict[str, Value]:
         },
         "match": {
             "device_tree": list(rules.device_tree),
+            "gpu": list(rules.gpu),
             "l4t": rules.l4t,
             "compute_capability": rules.compute_capability,
             "cpu_flags": list(rules.cpu_flags),

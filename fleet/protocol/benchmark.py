@@ -30,7 +30,7 @@ class Benchmark(Document):
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
     batch: Positive = 1
     prompt: Count = 0
-    generate: Positive = 64
+    generate: Count = 0
     least_queries: Positive = 16
     least_seconds: Annotated[Number, Field(ge=0, le=86_400)] = 3.0
     rate: Annotated[Number, Field(gt=0, le=1e6)] | None = None

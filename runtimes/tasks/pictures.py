@@ -77,10 +77,10 @@ class Pictures:
         return pixels, (opened.height, opened.width)
 
 
-def open_picture(picture: Picture, mode: str = "RGB") -> Any:
+def open_picture(picture: Picture, mode: str | None = "RGB") -> Any:
     """Return a Pillow image of a file, what a file holds, an array of uint8 or a Pillow image.
 
-    It is turned as EXIF says.
+    It is turned as EXIF says, and of the mode that is asked for, its own where that is None.
     """
     pillow = _pillow()
     from PIL import ImageOps
@@ -102,13 +102,18 @@ def open_picture(picture: Picture, mode: str = "RGB") -> Any:
                 opened = picture
             else:
                 opened = pillow.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-            return ImageOps.exif_transpose(opened).convert(mode)
+            turned = ImageOps.exif_transpose(opened)
+            turned.load()
+            return turned if mode is None else turned.convert(mode)
     except (
         *(OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError),
         *(pillow.DecompressionBombError, pillow.DecompressionBombWarning),
     ) as error:
         name = picture if isinstance(picture, (str, Path)) else "The picture"
-        raise UsageError(f"{name} cannot be read as a picture", why=str(error)[:300]) from None
+        # Pillow's own words name the object in memory that the bytes lay in.
+        unknown = isinstance(error, pillow.UnidentifiedImageError)
+        why = "it is in no format that Pillow reads" if unknown else str(error)[:300]
+        raise UsageError(f"{name} cannot be read as a picture", why=why) from None
 
 
 def resized_plane(plane: Floats, sides: tuple[int, int], *, cubic: bool = False) -> Floats:

@@ -103,7 +103,10 @@ def _array(sound: NDArray[np.generic], rate: int | None) -> Samples:
             "A sound is an array of floats or int16, (samples,) or (samples, channels)",
             why=f"got {values.dtype} of shape {values.shape}",
         )
-    return _checked(values.astype(np.float32) / np.float32(scale), rate)
+    try:
+        return _checked(values.astype(np.float32) / np.float32(scale), rate)
+    except ValueError as error:
+        raise UsageError("The sound cannot be heard", why=str(error)) from None
 
 
 def _parsed(data: bytes) -> Samples:
@@ -153,8 +156,8 @@ def _samples(body: bytes, kind: int, channels: int, rate: int, bits: int) -> Sam
 
 def _checked(values: Floats, rate: int) -> Samples:
     if not values.size or len(values) > rate * MAX_SECONDS:
-        raise UsageError(f"A sound lasts up to {MAX_SECONDS // 3600} hours, and is not empty")
+        raise ValueError(f"a sound lasts up to {MAX_SECONDS // 3600} hours, and is not empty")
     mono: Floats = values.reshape(len(values), -1).mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
-        raise UsageError("The sound holds values that are not finite")
+        raise ValueError("it holds values that are not finite")
     return Samples(mono, rate)

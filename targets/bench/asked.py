@@ -35,7 +35,7 @@ class Asked:
     threads: str = "0"
     batch: str = "1"
     prompt: str = "0"
-    gen: str = "64"
+    gen: str = "0"
     data: Path | None = None
     min_queries: int = 16
     min_duration: float = 3.0
@@ -72,7 +72,7 @@ class Asked:
             threads=numbers(self.threads, "--threads", least=0),
             batches=numbers(self.batch, "--batch"),
             prompts=numbers(self.prompt, "--prompt", least=0),
-            generated=numbers(self.gen, "--gen"),
+            generated=numbers(self.gen, "--gen", least=0),
         ).requests()
         return [as_mlperf(each) for each in requests] if self.mlperf else requests
 

@@ -14,12 +14,13 @@ COLUMNS = ("figure", "a", "b", "ratio", "low", "high")
 # Figures of which less is better, then those of which more is.
 _FIGURES = (
     *("latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "ttft_p50_ms", "tpot_p50_ms"),
+    "real_time_factor",
     *("load_ms", "first_ms", "peak_memory_bytes", "energy_per_sample_j"),
     *("throughput_per_s", "prefill_ts", "decode_ts"),
 )
 _SAME = (
     *("task", "scenario", "n_threads", "batch", "n_prompt", "n_gen", "cpu_info", "power_mode"),
-    "target_qps",
+    *("target_qps", "sound_seconds"),
 )
 
 

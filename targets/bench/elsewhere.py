@@ -207,13 +207,15 @@ def _bundle_here(given: Path) -> Bundle | None:
 
 
 def _benchmark(request: Request, bundle: str | None, memory: int | None) -> dict[str, Any]:
+    # Agents that know no 0 take 64 where nothing is said.
+    written = {"generate": request.generate} if request.generate else {}
     return {
+        **written,
         "bundle": bundle,
         "scenario": request.scenario,
         "threads": request.threads,
         "batch": request.batch,
         "prompt": request.prompt,
-        "generate": request.generate,
         "least_queries": request.least_queries,
         "least_seconds": request.least_seconds,
         "rate": request.rate,

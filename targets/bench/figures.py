@@ -42,7 +42,7 @@ def figures_of(queries: Sequence[Query], work: Workload) -> dict[str, Any]:
     if work.written:
         figures |= _written(queries, work, seconds)
     if work.seconds:
-        figures["real_time_factor"] = found.p50_ms / 1e3 / work.seconds
+        figures["real_time_factor"] = served.p50_ms / 1e3 / work.seconds
     return figures
 
 

@@ -20,6 +20,7 @@ FIGURES: dict[str, tuple[str, str | None, str | None, float, str]] = {
     "tpot": ("tpot_p50_ms", "tpot_p99_ms", "predicted_tpot_ms", 1.0, "ms"),
     "throughput": ("throughput_per_s", None, None, 1.0, "samples/s"),
     "decode": ("decode_ts", None, None, 1.0, "tokens/s"),
+    "rtf": ("real_time_factor", None, None, 1.0, "seconds a second of sound"),
     "memory": ("peak_memory_bytes", None, "predicted_peak_memory_bytes", 1 / 2**20, "MiB"),
 }
 _ROW, _BAR, _LEFT, _WIDTH, _RIGHT, _TOP, _FOOT = 30, 16, 330, 500, 130, 78, 34

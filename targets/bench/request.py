@@ -23,7 +23,8 @@ class Request:
     """One combination.
 
     `threads` 0 lets the engine choose; `batch` is rows a query; `prompt` is the tokens of each text
-    (0: as long as it is), `generate` those that are written behind it. `data` is a file that the
+    (0: as long as it is), `generate` those that are written behind it (0: an answer's 64, what
+    speech and text to text come to). `data` is a file that the
     workload is made of instead of the golden inputs. `once` asks for a single request in place of a
     scenario.
     """
@@ -33,7 +34,7 @@ class Request:
     threads: int = 0
     batch: int = 1
     prompt: int = 0
-    generate: int = DEFAULT_GENERATED
+    generate: int = 0
     least_queries: int = 16
     least_seconds: float = 3.0
     rate: float | None = None
@@ -88,7 +89,7 @@ class Sweep:
     threads: Sequence[int] = (0,)
     batches: Sequence[int] = (1,)
     prompts: Sequence[int] = (0,)
-    generated: Sequence[int] = (DEFAULT_GENERATED,)
+    generated: Sequence[int] = (0,)
 
     def requests(self) -> list[Request]:
         """Return every combination, checked; UsageError where one is impossible or too many are."""

@@ -18,6 +18,7 @@ from edgeward.runtimes.proof.feeding import DIFFERENCES, open_feeder
 from edgeward.runtimes.session import Session
 from edgeward.runtimes.tasks.generation import context_limit, read_settings
 from edgeward.runtimes.tasks.tokens import TextTokenizer
+from edgeward.runtimes.tasks.waveforms import WAVE, Waveforms
 
 from .data import read_bytes, read_texts
 from .request import Request
@@ -56,7 +57,14 @@ def tensors(session: Session, request: Request) -> Workload:
         for name, value in inputs.items()
     }
     read = int(ids.shape[1]) if ids is not None else 0
-    return Workload(unheard(lambda: session.run(stacked)), "prepared", request.batch, read)
+    ask = unheard(lambda: session.run(stacked))
+    return Workload(ask, "prepared", request.batch, read, seconds=_heard_seconds(session, stacked))
+
+
+def _heard_seconds(session: Session, inputs: Mapping[str, Tensor]) -> float:
+    """Seconds of all the waveforms of a query, 0 where none is fed."""
+    waves = inputs.get(WAVE)
+    return 0.0 if waves is None else waves.size / Waveforms(session.bundle.path).rate
 
 
 def _of_ids(session: Session, request: Request, ids: Sequence[int]) -> Workload:
@@ -97,7 +105,13 @@ def _from_file(session: Session, path: Path) -> dict[str, Tensor]:
     fed = next((name for name in engine.inputs if name in DIFFERENCES), None)
     if fed is None:
         raise UsageError("Nothing makes this bundle's inputs of a file")
-    return {fed: open_feeder(fed, folder, engine)(read_bytes(path))}
+    feeder = open_feeder(fed, folder, engine)
+    try:
+        return {fed: feeder(read_bytes(path))}
+    except UsageError as error:
+        raise UsageError(
+            f"{path} is not what this bundle is fed", why=error.why or error.what, next=error.next
+        ) from None
 
 
 def _wanted(session: Session, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,13 +14,13 @@ from edgeward.runtimes.session import Session
 Ask = Callable[[int], "int | None"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Workload:
     """A query as a call, and what one query is.
 
     `ask` takes the query's number and returns the moment of the first token (perf_counter_ns)
-    where tokens are written. `read` and `written` are tokens of each of `rows`; `seconds` those of
-    the sound in a query.
+    where tokens are written. `read` and `written` are tokens of each of `rows`, `written` 0 until
+    the first query where that tells how many there are; `seconds` those of the sound in a query.
     """
 
     ask: Ask
@@ -29,6 +29,10 @@ class Workload:
     read: int = 0
     written: int = 0
     seconds: float = 0.0
+
+
+def no_call(_number: int) -> None:
+    """Stand for a query that is not made yet."""
 
 
 def golden_cases(session: Session) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from edgeward.runtimes.session import Session
 
 LABEL, NUMBER, TEXT, SPANS, PLACES, NATS = "label", "number", "text", "spans", "places", "nats"
+BOXES, REGIONS = "boxes", "regions"
 Found = Mapping[str, Any]
 
 
@@ -17,7 +18,8 @@ class Case:
     """One row of the data, checked.
 
     `wanted` is, by the kind of its work: a label; a number; a tuple of texts of which one is
-    enough; a tuple of (start, end, label) by characters; a tuple of places in the corpus; None.
+    enough; a tuple of (start, end, label) by characters; a tuple of places in the corpus; a tuple
+    of (label, left, top, width, height, whether it is a crowd) in pixels; a mask's path; None.
     """
 
     line: int

@@ -24,6 +24,10 @@ class AbsentError(SourceError):
     """There is no such file: another may do."""
 
 
+class UnreachableError(SourceError):
+    """The server is not there, or does not let this machine in: a copy may do."""
+
+
 class Blob(Protocol):
     """A file of which parts are read. `name` stands in errors, `taken` counts the bytes read."""
 
@@ -94,11 +98,12 @@ def _words(url: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         gated = error.code in (401, 403)
-        kind = AbsentError if error.code == http.HTTPStatus.NOT_FOUND else SourceError
+        absent = AbsentError if error.code == http.HTTPStatus.NOT_FOUND else SourceError
+        kind = UnreachableError if gated else absent
         raise kind(
             f"{url} answers {error.code} {error.reason}",
             why="the repository is private, gated or not there" if gated else "",
-            next="hf download REPOSITORY, then edgeward plan FOLDER" if gated else "",
+            next="hf download REPOSITORY, then the same again" if gated else "",
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise SourceError(f"{url} cannot be reached", why=str(error)[:200]) from None
+        raise UnreachableError(f"{url} cannot be reached", why=str(error)[:200]) from None

@@ -69,6 +69,7 @@ _LLAMA = EngineCost(
     # fitted: the prompts of llama.cpp with CUDA in benchmarks/plan/published.toml, not held back
     matrix=0.25,
     layer_s=_LLAMA_LAUNCHES,
+    unable={"vision": "llama.cpp runs no model of pictures alone"},
 )
 ENGINES: Mapping[str, EngineCost] = {
     # measured with SmolLM2-135M and Whisper tiny.en, one thread of an EPYC: 68 MiB for Python,

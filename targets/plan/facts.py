@@ -68,6 +68,7 @@ class ModelFacts:
     that the decoder keeps of each of `encoder_tokens`, all layers together. A convolution uses a
     parameter many times: where there are `convolutions`, one picture takes `operations`. `counted`
     says where the parameters come from: `headers` of safetensors files, `gguf`, or `config`.
+    `cached` is the commit where all was read from the hub's cache on this machine.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ModelFacts:
     tied: bool = False
     attention: str = ""
     bytes_read: int = 0
+    cached: str = ""
     parts: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from edgeward.errors import UnsupportedError
@@ -12,7 +13,7 @@ from .config import Config
 from .facts import CacheLayer, ModelFacts, Tensor
 from .layout_decoder import ACTIVE, EXPERTS, HEADS, HIDDEN, LAYERS, MLP, is_tied, kv_heads
 from .layout_encoder import patches
-from .layouts import STYLES, kind_of_model, tensors_of, text_of
+from .layouts import STAGED, STYLES, kind_of_model, tensors_of, text_of
 from .roles import split
 
 MAX_CONTEXT = (
@@ -31,9 +32,11 @@ def facts_of(
     name: str = "model",
     bytes_read: int = 0,
     counted: str = "",
+    side: int | None = None,
 ) -> ModelFacts:
     """Return the facts of a model from its config.json and the tensors in its files' headers.
 
+    `side` is that of the pictures it is fed, where that is not what the configuration was made for.
     Without `listed` the tensors follow from the configuration; UnsupportedError where no rule
     knows the architecture. Raises SourceError where the configuration does not say its sizes.
     """
@@ -48,8 +51,10 @@ def facts_of(
         )
     kind = kind_of_model(model_type)
     main = text_of(config)
-    size = _Sizes(main, kind)
-    convolved = list(layout_conv.convolutions(main)) if size.is_convolved else []
+    side = side or _stated_side(main)
+    fed = Config({**main.items(), "image_size": side}, main.where) if side else main
+    size = _Sizes(fed, kind)
+    convolved = list(layout_conv.convolutions(fed)) if size.is_convolved else []
     return ModelFacts(
         name=name,
         model_type=model_type,
@@ -92,12 +97,17 @@ class _Sizes:
     def __init__(self, config: Config, kind: str) -> None:
         self._config, self._kind = config, kind
         self.is_convolved = kind == "vision" and config.text("model_type") == "resnet"
+        self._is_staged = config.text("model_type") in STAGED
         if self.is_convolved:
             config = _as_layers(config)
-        self._is_flat = self.is_convolved or not config.has(*HIDDEN)
+        if self._is_staged:
+            config = _as_stages(config)
+        self._is_flat = self.is_convolved or self._is_staged or not config.has(*HIDDEN)
         self.hidden = config.count(*HIDDEN, default=1)
         self.layers = config.count(*_DECODER_LAYERS, default=1)
-        self.heads = config.count("decoder_attention_heads", *HEADS, default=1)
+        # Without heads nothing tells how long it takes.
+        least = 0 if self._is_staged else 1
+        self.heads = config.count("decoder_attention_heads", *HEADS, default=1, least=least)
         self.kv_heads = kv_heads(config) if kind == "decoder" else self.heads
         self.intermediate = config.count(
             "moe_intermediate_size", "decoder_ffn_dim", *MLP, default=4 * self.hidden
@@ -111,6 +121,8 @@ class _Sizes:
         """The tokens that a model without a text's length always takes."""
         if self.is_convolved:
             return layout_conv.stem_side(self._config) ** 2
+        if self._is_staged:
+            return 1
         if self._kind == "vision" and self._config.has("patch_size"):
             return patches(self._config) + 1
         return 512
@@ -157,6 +169,18 @@ def _as_layers(config: Config) -> Config:
         "num_hidden_layers": max(1, sum(depths)),
     }
     return Config({**config.items(), **sizes}, config.where)
+
+
+def _as_stages(config: Config) -> Config:
+    """A network of stages as nothing but its weights: how large its tensors are is not told."""
+    sizes = {"hidden_size": 1, "intermediate_size": 1, "num_attention_heads": 0}
+    return Config({**sizes, "num_hidden_layers": 1}, config.where)
+
+
+def _stated_side(config: Config) -> int | None:
+    """The side of a picture whose height and width are told apart, None where they are not."""
+    sides = config.numbers("image_size")
+    return math.isqrt(math.prod(sides)) or None if len(sides) == 2 else None
 
 
 _DECODER_LAYERS = ("num_decoder_layers", "decoder_layers", *LAYERS)

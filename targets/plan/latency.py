@@ -36,8 +36,10 @@ _ON_A_CPU: Mapping[str, tuple[str, ...]] = {"bf16": ("bf16", "fp32")}
 class Speed:
     """What a unit reaches: bytes and operations a second, seconds a layer and step beside them.
 
-    `token_operations_per_s` and `attention_operations_per_s` are what one token's products and its
-    attention over the cache reach, infinite where the memory alone decides. `in_turn` says that a
+    `float_operations_per_s` is what a prompt's attention reaches: its operands are no weights, they
+    stay floats where those are rounded. `token_operations_per_s` and
+    `attention_operations_per_s` are what one token's products and its attention over the cache
+    reach, infinite where the memory alone decides. `in_turn` says that a
     prompt's weights are not read behind its products: on GPUs the sum of both is nearer to what is
     published than the longer one (benchmarks/plan/published.toml). Weights beyond `on_chip` bytes
     come over a link of `link_bytes_per_s` before they are multiplied.
@@ -45,6 +47,7 @@ class Speed:
 
     bytes_per_s: float
     operations_per_s: float
+    float_operations_per_s: float
     layer_s: float
     token_operations_per_s: float = math.inf
     attention_operations_per_s: float = math.inf
@@ -68,6 +71,7 @@ def speed_of(
     return Speed(
         hardware.memory_bandwidth_bytes_per_s / apart * said.get("bandwidth", bandwidth_share),
         rate / apart * said.get("compute", compute_share),
+        _in_floats(hardware, unit, multiplies, rate) / apart * said.get("compute", compute_share),
         (engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if unit == "cpu" else 0.0),
         _share(hardware, unit, kernel.token),
         _share(hardware, unit, engine.attention),
@@ -97,16 +101,24 @@ def _rate(hardware: Hardware, unit: str, multiplies: str) -> int | None:
     return next((rate for rate in rates if rate is not None), None)
 
 
+def _in_floats(hardware: Hardware, unit: str, multiplies: str, rate: int) -> int:
+    """The rate of 16-bit floats, float32's on a processor, where weights are multiplied in less."""
+    if multiplies not in ("int8", "fp8", "fp4"):
+        return rate
+    return _rate(hardware, unit, "fp32" if unit == "cpu" else "fp16") or rate
+
+
 def prompt_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int, batch: int) -> float:
     """Return seconds until the first token, or until an encoder's answer."""
-    operations = batch * _operations(facts, tokens)
+    weighed, compared = _operations(facts, tokens)
     read = weights.read + batch * tokens * facts.hidden * 4
     layers: float = facts.layers
     if facts.kind == "encoder-decoder":
         layers += facts.encoder_layers
     elif facts.convolutions:
         layers = facts.convolutions / KERNELS
-    products, reading = operations / speed.operations_per_s, read / speed.bytes_per_s
+    products = batch * (weighed / speed.operations_per_s + compared / speed.float_operations_per_s)
+    reading = read / speed.bytes_per_s
     steady = products + reading if speed.in_turn else max(products, reading)
     fetched = max(0, weights.read - speed.on_chip) / speed.link_bytes_per_s
     return steady + fetched + layers * speed.layer_s
@@ -179,17 +191,17 @@ def _token_attention(facts: ModelFacts, context: int) -> float:
     return own + 2 * facts.cross_width * facts.encoder_tokens
 
 
-def _operations(facts: ModelFacts, tokens: int) -> float:
-    """Operations of a whole prompt: products, attention over what came before, one head."""
+def _operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
+    """Operations of a whole prompt: with weights, and of attention over what came before."""
     if facts.operations:
-        return float(facts.operations)
+        return float(facts.operations), 0.0
     main = {"encoder": "encoder", "vision": "vision"}.get(facts.kind, "decoder")
     attention = 4.0 * facts.layers * facts.hidden * tokens * tokens
     if facts.kind == "decoder":
         attention /= 2
-    total = 2 * _multiplied(facts, main) * tokens + attention + 2 * _head(facts)
+    total = 2.0 * _multiplied(facts, main) * tokens + 2 * _head(facts)
     if facts.kind == "encoder-decoder":
         seen = facts.encoder_tokens or tokens
         total += 2 * _multiplied(facts, "encoder") * seen
-        total += 4.0 * facts.encoder_layers * facts.encoder_hidden * seen * seen
-    return total
+        attention += 4.0 * facts.encoder_layers * facts.encoder_hidden * seen * seen
+    return total, attention

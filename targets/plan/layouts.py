@@ -104,12 +104,25 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "max_position_embeddings": 131_072,
     }
 }
-VISION_KINDS = frozenset({"vit", "deit", "dinov2", "swin", "convnext", "resnet", "siglip"})
+# What is not looked at in patches of one resolution, or by more than that: it is planned by its
+# weights alone, no operations are counted.
+STAGED = frozenset(
+    {"swin", "swinv2", "convnext", "convnextv2", "regnet", "segformer", "mobilenet_v2"}
+    | {"mobilevit", "detr", "dpt", "depth_anything", "glpn", "audio-spectrogram-transformer"}
+)
+VISION_KINDS = STAGED | {
+    *("vit", "deit", "dinov2", "dinov2_with_registers", "resnet", "siglip", "beit", "yolos"),
+}
 ENCODERS = frozenset(
     {"bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "albert", "electra", "deberta"}
     | {"deberta-v2", "modernbert", "nomic_bert", "clip", "camembert", "wav2vec2", "hubert"}
+    | {"rembert", "ibert", "roberta-prelayernorm", "eurobert", "megatron-bert", "ernie", "wavlm"}
+    | {"squeezebert", "xlm-roberta-xl", "data2vec-text", "splinter"}
 )
-PAIRS = frozenset({"whisper", "bart", "mbart", "marian", "t5", "mt5", "pegasus", "m2m_100"})
+PAIRS = frozenset(
+    {"whisper", "bart", "mbart", "marian", "t5", "mt5", "pegasus", "m2m_100", "umt5", "longt5"}
+    | {"pegasus_x", "blenderbot", "blenderbot-small", "mvp", "plbart"}
+)
 
 
 def kind_of_model(model_type: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from edgeward.errors import UnsupportedError
-from edgeward.targets.profile import Engine, Profile, Recipe
+from edgeward.targets.profile import Engine, Price, Profile, Recipe
 
 from . import latency
 from .engines import EngineCost, cost_of
@@ -35,7 +35,8 @@ class Prediction:
     Times are None where the unit's rate or the model's arithmetic is unknown; `tpot_s` also where
     nothing is written token by token. `users` is how many sequences of `context` tokens fit,
     `tokens_per_s` what all of `sequences` get together (inputs a second, where no text is
-    written). `remedies` say what would make it fit.
+    written), `tokens_per_dollar` the same of an hour at `price`, all cores of the machine at work.
+    `remedies` say what would make it fit.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Prediction:
     tokens_per_s: float | None
     users: int | None
     tokens_per_dollar: float | None
+    price: Price | None
     fits: bool
     reason: str
     remedies: tuple[str, ...] = ()
@@ -129,6 +131,7 @@ def plan_model(
         tokens_per_s=times.throughput,
         users=_users(facts, memory, room, length, bits),
         tokens_per_dollar=_per_dollar(times.throughput, profile),
+        price=profile.price,
         fits=not reason,
         reason=reason,
     )

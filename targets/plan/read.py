@@ -6,16 +6,19 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from edgeward.errors import SourceError, UsageError
 
-from .blob import AbsentError, Blob, LocalBlob, RemoteBlob, endpoint, whole
+from .blob import AbsentError, Blob, LocalBlob, RemoteBlob, UnreachableError, endpoint, whole
 from .config import Config
 from .facts import ModelFacts, Tensor
 from .gather import facts_of
 from .gguf_file import read_gguf
-from .layouts import STYLES, text_of
+from .hub_cache import cached, is_commit, is_offline
+from .layouts import STYLES, kind_of_model, text_of
+from .picture_size import SETTINGS, side_of
 from .safetensors_header import parameters, read_tensors
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?")
@@ -32,9 +35,9 @@ def read_facts(model: str, *, revision: str = "main") -> ModelFacts:
     """Return the facts of a model, no weight read.
 
     `model` is a folder with config.json (and safetensors files), a config.json alone, a GGUF file,
-    `organisation/name` on the hub, or an address of a GGUF file or of a repository's folder
-    (`https://host/organisation/name/resolve/REVISION`). Raises SourceError where it cannot be read,
-    UsageError where it is none of these.
+    `organisation/name` on the hub or in its client's cache (`_from_hub`), or an address of a GGUF
+    file or of a repository's folder (`https://host/organisation/name/resolve/REVISION`). Raises
+    SourceError where it cannot be read, UsageError where it is none of these.
     """
     path = Path(model)
     if model.startswith(("http://", "https://")):
@@ -45,15 +48,44 @@ def read_facts(model: str, *, revision: str = "main") -> ModelFacts:
         return _from_gguf(LocalBlob(path), path.stem)
     if path.suffix == ".json" and path.is_file():
         name = path.parent.name if path.stem == "config" else path.stem
-        return facts_of(_json(LocalBlob(path)), name=name or path.stem)
+        document = _json(LocalBlob(path))
+        side = _side(document, lambda file: LocalBlob(path.parent / file))
+        return facts_of(document, name=name or path.stem, side=side)
     repository, _, said = model.partition("@")
     if not REPOSITORY.fullmatch(repository) or not REVISION.fullmatch(said or revision):
         raise UsageError(
             f"{model[:200]!a} is no model",
             why="expected a folder, a .gguf file, an address or a repository of the hub",
         )
-    base = f"{endpoint()}/{repository}/resolve/{said or revision}"
-    return _from_files(_remote(base), repository.rpartition("/")[2])
+    return _from_hub(repository, said or revision)
+
+
+def _from_hub(repository: str, revision: str) -> ModelFacts:
+    """The hub's facts; the cache's for a commit that lies there, or where the hub is out of reach.
+
+    A branch is asked for on the hub first: it may have moved on since it was cached.
+    """
+    name, folder = repository.rpartition("/")[2], cached(repository, revision)
+    if folder is not None and (is_commit(revision) or is_offline()):
+        return _from_cache(folder, name)
+    if is_offline():
+        raise SourceError(
+            f"{repository} at {revision} is not in the hub's cache",
+            why="HF_HUB_OFFLINE says that the hub is not to be asked",
+            next=f"HF_HUB_OFFLINE=0 hf download {repository}",
+        )
+    try:
+        return _from_files(_remote(f"{endpoint()}/{repository}/resolve/{revision}"), name)
+    except UnreachableError as error:
+        if folder is not None:
+            return _from_cache(folder, name)
+        why = f"{error.why}; it is not in the hub's cache either" if error.why else ""
+        raise UnreachableError(error.what, why=why, next=error.next) from None
+
+
+def _from_cache(folder: Path, name: str) -> ModelFacts:
+    facts = _from_files(lambda file: LocalBlob(folder / file), name)
+    return replace(facts, cached=folder.name)
 
 
 def _remote(base: str) -> Opener:
@@ -87,8 +119,19 @@ def _from_files(opened: Opener, name: str) -> ModelFacts:
     document = _json(tracked("config.json"))
     listed = _listed(tracked)
     tensors = None if listed is None else _parameters(document, listed)
+    side = _side(document, tracked)
     taken = sum(blob.taken for blob in blobs)
-    return facts_of(document, tensors, name=name, bytes_read=taken)
+    return facts_of(document, tensors, name=name, bytes_read=taken, side=side)
+
+
+def _side(document: Mapping[str, object], opened: Opener) -> int | None:
+    """What the model's pictures are cut to; None where it sees none or no settings say."""
+    if kind_of_model(Config(document).text("model_type")) != "vision":
+        return None
+    try:
+        return side_of(_json(opened(SETTINGS)))
+    except AbsentError:
+        return None
 
 
 def _listed(opened: Opener) -> list[tuple[str, str, tuple[int, ...]]] | None:

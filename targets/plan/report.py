@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeward.errors import DoesNotFitError, EdgewardError, UsageError
 from edgeward.runtimes.output import cell, render_json, render_rows
 from edgeward.targets.load import load, names
-from edgeward.targets.profile import Profile
+from edgeward.targets.profile import Price, Profile
 
 from . import show
 from .advise import every_plan, overview
@@ -66,7 +67,9 @@ class Report:
             "",
         ]
         rows = [show.people_row(row) for row in self.rows]
-        return "\n".join(lines) + "\n" + render_rows(rows, show.COLUMNS, "table")
+        table = render_rows(rows, show.columns(self.rows), "table")
+        paid = show.prices_line(self.rows)
+        return "\n".join(lines) + "\n" + table + (f"\n{cell(paid)}\n" if paid else "")
 
 
 def report(
@@ -81,15 +84,20 @@ def report(
     precision: str = "",
     revision: str = "main",
     show_all: bool = False,
+    price: float | None = None,
 ) -> Report:
     """Plan a model for the named targets, all of them where none is named.
 
-    Raises SourceError for a model that cannot be read, UsageError for an unknown target or type.
+    `price` is what an hour of the one target costs, in dollars, in place of the profile's. Raises
+    SourceError for a model that cannot be read, UsageError for an unknown target or type, and for a
+    price of several targets.
     """
     if cache and cache not in CACHE_BITS:
         raise UsageError(f"a cache of {cache[:40]!a} is unknown", why=f"known: {_listed()}")
-    facts = read_facts(model, revision=revision)
     profiles, warnings = _profiles(targets)
+    if price is not None:
+        profiles = [_priced(profiles, price)]
+    facts = read_facts(model, revision=revision)
     rows = every_plan(
         facts,
         profiles,
@@ -130,6 +138,18 @@ def _profiles(targets: Sequence[str]) -> tuple[list[Profile], list[str]]:
     tried = [_tried(name) for name in names()]
     broken = [str(each) for each in tried if isinstance(each, EdgewardError)]
     return [each for each in tried if isinstance(each, Profile)], broken
+
+
+def _priced(profiles: Sequence[Profile], usd_per_hour: float) -> Profile:
+    if not 0 < usd_per_hour < math.inf:
+        raise UsageError("--price is a number of dollars above 0")
+    if len(profiles) != 1:
+        raise UsageError(
+            "--price is what an hour of one target costs",
+            why=f"{len(profiles)} were planned for",
+            next="name one --target",
+        )
+    return replace(profiles[0], price=Price(usd_per_hour, region="", as_of=""))
 
 
 def _tried(name: str) -> Profile | EdgewardError:

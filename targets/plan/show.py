@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeward.targets.profile import Price
+
 from .facts import KINDS, TOWERS, ModelFacts
 from .memory import Training
 from .predict import Prediction
 
 Row = dict[str, object]
+PER_DOLLAR = "tok/$"
 COLUMNS = (
     *("target", "recipe", "engine", "weights", "KV", "other", "total", "usable"),
-    *("TTFT", "TPOT", "tok/s", "users", "verdict"),
+    *("TTFT", "TPOT", "tok/s", "users", PER_DOLLAR, "verdict"),
 )
 MACHINE_COLUMNS = (
     *("model", "target", "format", "precision", "engine", "unit", "context", "batch", "sequences"),
     *("weights_bytes", "cache_bytes", "activations_bytes", "logits_bytes", "engine_bytes"),
     *("total_bytes", "usable_bytes", "disk_bytes", "ttft_s", "tpot_s", "tokens_per_s", "users"),
-    *("tokens_per_dollar", "fits", "reason", "remedies"),
+    *(
+        "tokens_per_dollar",
+        "usd_per_hour",
+        "price_region",
+        "price_as_of",
+        "fits",
+        "reason",
+        "remedies",
+    ),
 )
 _SHORT = 1000.0
 
@@ -30,7 +41,10 @@ def headline(facts: ModelFacts, context: int, sequences: int) -> str:
     else:
         size += " parameters"
     read = "config.json alone" if facts.counted == "config" else f"{_read(facts)} of headers"
-    length = f"context {context}" if facts.writes_text else f"{context} tokens"
+    if facts.cached:
+        read += f" in the hub's cache ({facts.cached[:7]})"
+    tokens = f"{context} tokens" if facts.heads else "planned by its weights alone"
+    length = f"context {context}" if facts.writes_text else tokens
     middle = [size, facts.attention, length, f"{sequences} at once"]
     return f"{facts.name}  {', '.join(each for each in middle if each)}    read {read}, no weights"
 
@@ -65,14 +79,34 @@ def people_row(row: Prediction) -> Row:
         "TPOT": seconds(row.tpot_s),
         "tok/s": "-" if row.tokens_per_s is None else f"{row.tokens_per_s:.3g}",
         "users": "-" if row.users is None else str(row.users),
+        PER_DOLLAR: "-" if row.tokens_per_dollar is None else amount(round(row.tokens_per_dollar)),
         "verdict": verdict(row),
     }
 
 
 def machine_row(row: Prediction) -> Row:
-    """Return a prediction as a flat row of plain numbers: bytes and seconds."""
+    """Return a prediction as a flat row of plain numbers: bytes, seconds and dollars."""
     flat: Row = {f"{name}_bytes": size for name, size in row.memory.parts().items()}
-    return {**row.to_dict(), **flat}
+    price = row.price
+    paid: Row = {
+        "usd_per_hour": price.usd_per_hour if price else None,
+        "price_region": price.region or None if price else None,
+        "price_as_of": price.as_of or None if price else None,
+    }
+    return {**row.to_dict(), **flat, **paid}
+
+
+def columns(rows: Sequence[Prediction]) -> list[str]:
+    """Return the table's columns; dollars where any of the targets has a price."""
+    priced = any(row.price for row in rows)
+    return [name for name in COLUMNS if priced or name != PER_DOLLAR]
+
+
+def prices_line(rows: Sequence[Prediction]) -> str:
+    """Return what an hour of each target costs in one line, empty where none has a price."""
+    found = {row.target: row.price for row in rows if row.price}
+    told = [f"{name} ${price.usd_per_hour:g} ({_dated(price)})" for name, price in found.items()]
+    return f"an hour of {', '.join(told)}; --price USD says another" if told else ""
 
 
 def verdict(row: Prediction) -> str:
@@ -97,6 +131,7 @@ def document(
             "attention": facts.attention,
             "counted": facts.counted,
             "bytes_read": facts.bytes_read,
+            "cached_commit": facts.cached or None,
             "max_context": facts.max_context,
         },
         "training": {
@@ -127,6 +162,10 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3g} s" if value >= 1 else f"{value * _SHORT:.3g} ms"
+
+
+def _dated(price: Price) -> str:
+    return f"{price.region}, {price.as_of}" if price.as_of else "as told"
 
 
 def _read(facts: ModelFacts) -> str:

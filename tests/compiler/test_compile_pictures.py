@@ -15,6 +15,7 @@ from dinov2_small import dinov2_small
 from documents import ROOT
 from fresh_cache import fresh_cache
 from PIL import Image
+from typed import typed
 
 from edgeward.compiler.compile import CompileRequest, compile_model
 from edgeward.compiler.progress import NullReporter
@@ -165,6 +166,33 @@ def test_what_is_seen_is_what_transformers_sees(
             if task != "depth-estimation":
                 with pytest.raises(UsageError, match="does not estimate depth"):
                     session.depth(picture)
+
+
+def test_what_transformers_sees_is_what_evaluation_wants(
+    built: dict[tuple[str, str], Path], models: Path, transformers: Transformers, picture: Path
+) -> None:
+    pytest.importorskip("pycocotools", reason="of the extra `eval`")
+    tasks = {"object-detection": "yolos", "semantic-segmentation": "segformer"}
+    rows = [[task, str(models / task / kind), str(picture)] for task, kind in tasks.items()]
+    objects, classes = transformers(rows)
+    corners = ("xmin", "ymin", "xmax", "ymax")
+    wanted = [
+        {"label": f"LABEL_{label}", "box": dict(zip(corners, box, strict=True))}
+        for label, box in zip(objects["labels"], objects["boxes"], strict=True)
+    ]
+    Image.fromarray(np.array(classes, np.uint8)).save(picture.with_name("mask.png"))
+    told = {"object-detection": {"objects": wanted}, "semantic-segmentation": {"mask": "mask.png"}}
+    least = {"map": 0.99, "map-50": 0.99, "iou": 0.99, "pixel-accuracy": 0.999}
+    for task, kind in tasks.items():
+        data = picture.with_name(f"{task}.jsonl")
+        data.write_text(json.dumps({"image": picture.name, **told[task]}) + "\n")
+        done = typed("eval", built[task, kind], "--data", data, "--resamples", "20", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        figures = json.loads(done.stdout)["figures"]
+        values = {one["metric"]: one["value"] for one in figures if "[" not in one["metric"]}
+        assert len(values) == 2
+        for name, value in values.items():
+            assert value > least[name], (name, value)
 
 
 def assert_same_objects(found: list[Detected], answer: dict[str, Any]) -> None:

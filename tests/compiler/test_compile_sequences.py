@@ -17,6 +17,7 @@ from fresh_cache import fresh_cache
 from matrix import sampled
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from typed import typed
 from whisper_tiny import whisper_tiny
 
 from edgeward.compiler.architectures import SPEECH_WRITERS, WRITERS
@@ -181,6 +182,29 @@ def test_whisper_transcribes_real_speech(compiled: Compile) -> None:
             assert errors / words < 0.1
             with pytest.raises(UsageError, match="knows no language"):
                 session.transcribe(SPEECH / "counting.wav", language="de")
+
+
+def test_whisper_is_measured_on_real_speech(
+    compiled: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWARD_BENCH_STORE", str(tmp_path / "bench.sqlite"))
+    bundle = compiled("whisper-tiny.en", "fp32", model=str(whisper_tiny())).bundle
+    short = ("--threads", "1", "--min-queries", "2", "--min-duration", "0", "--qps", "9")
+    asked = ("--data", str(SPEECH / "quick_brown_fox.wav"), "--target", "x86-64-cpu")
+    scenarios = ("SingleStream", "Offline", "Server")
+    done = typed(
+        *("bench", bundle.path, *asked, *short, "--scenario", ",".join(scenarios), "-o", "json")
+    )
+    assert done.returncode == 0, done.stderr
+    records = json.loads(done.stdout)
+    assert [each["scenario"] for each in records] == list(scenarios)
+    for each in records:
+        assert each["n_gen"] == 11, "ten tokens and the end"
+        assert each["sound_seconds"] == pytest.approx(2.57, abs=0.01)
+        heard = each["served_p50_ms"] / 1e3 / each["sound_seconds"]
+        assert each["real_time_factor"] == pytest.approx(heard)
+        assert abs(each["peak_memory_bytes_error_percent"]) < 20
+        assert each["predicted_ttft_ms"] > 0 < each["predicted_tpot_ms"]
 
 
 def _twelve_times(path: Path) -> NDArray[np.float32]:

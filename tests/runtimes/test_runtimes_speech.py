@@ -84,7 +84,7 @@ def test_a_damaged_wav_is_refused_or_read(
     try:
         read = read_wav(path)
     except UsageError as error:
-        assert str(path) in str(error) or "sound" in str(error)
+        assert str(path) in error.what
         return
     assert np.isfinite(read.values).all()
 
@@ -94,6 +94,9 @@ def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read as WAV") as refused:
         read_sound(tmp_path / "one.wav", None, RATE)
     assert "ffmpeg" in str(refused.value.next)
+    (tmp_path / "empty.wav").write_bytes(wav(tone(0.0, 440, RATE), PCM, 16, 1))
+    with pytest.raises(UsageError, match=r"empty\.wav cannot be read as WAV\n.*is not empty"):
+        read_wav(tmp_path / "empty.wav")
     samples = tone(0.1, 440, RATE)
     for bad, rate in (
         (samples, None),

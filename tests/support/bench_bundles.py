@@ -39,9 +39,9 @@ def decoder_bundle(place: Path) -> Bundle:
     return packed(place, folder, "text-generation", cases=len(PROMPTS))
 
 
-def writer_bundle(place: Path) -> Bundle:
+def writer_bundle(place: Path, **generation: object) -> Bundle:
     """An encoder with a decoder."""
-    folder = tiny_writer.write_folder(place.parent / f".{place.name}-model")
+    folder = tiny_writer.write_folder(place.parent / f".{place.name}-model", **generation)
     parts = {"encoder": folder / "onnx" / "encoder.onnx"}
     engine = open_model(folder / "onnx" / "model.onnx", EngineOptions(threads=1, parts=parts))
     task = TextToText(folder, engine)

@@ -88,16 +88,62 @@ def answerer(at: Path, starts: str, ends: str) -> Bundle:
 
 def colours(at: Path) -> Bundle:
     """The class of a picture is its strongest colour: red, green or blue."""
-    folder = at.parent / f".{at.name}-model"
-    (folder / "onnx").mkdir(parents=True)
-    settings = {"do_normalize": False, "size": {"height": 8, "width": 8}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    _config(folder, ("red", "green", "blue"))
+    folder = _picture_folder(at)
     nodes = [helper.make_node("ReduceMean", ["pixel_values", "sides"], ["logits"], keepdims=0)]
     inputs = [_floats("pixel_values", ["batch", 3, 8, 8])]
     sides = {"sides": np.array([2, 3], np.int64)}
     _save(folder, nodes, inputs, [_floats("logits", ["batch", 3])], sides)
     return task_bundle(at, "image-classification", folder)
+
+
+def watcher(at: Path) -> Bundle:
+    """Finds in each half of a picture its strongest colour, where that is strong at all."""
+    folder = _picture_folder(at)
+    make = helper.make_node
+    halves = []
+    for side in ("left", "right"):
+        halves += [
+            make("Slice", ["pixel_values", f"{side}_from", f"{side}_to", "columns"], [side]),
+            make("ReduceMean", [side, "sides"], [f"{side}_colours"], keepdims=0),
+            make("Unsqueeze", [f"{side}_colours", "queries"], [f"{side}_query"]),
+        ]
+    nodes = [
+        *halves,
+        make("Concat", ["left_query", "right_query"], ["colours"], axis=1),
+        make("Mul", ["colours", "strength"], ["objects"]),
+        make("Concat", ["objects", "nothing"], ["logits"], axis=2),
+        make("Identity", ["places"], ["pred_boxes"]),
+    ]
+    numbers = {"left_from": 0, "left_to": 4, "right_from": 4, "right_to": 8}
+    numbers |= {"columns": 3, "queries": 1}
+    constants = {
+        **{name: np.array([value], np.int64) for name, value in numbers.items()},
+        "sides": np.array([2, 3], np.int64),
+        "strength": np.array([20], np.float32),
+        "nothing": np.full((1, 2, 1), 10, np.float32),
+        "places": np.array([[[0.25, 0.5, 0.5, 1], [0.75, 0.5, 0.5, 1]]], np.float32),
+    }
+    outputs = [_floats("logits", [1, 2, 4]), _floats("pred_boxes", [1, 2, 4])]
+    _save(folder, nodes, [_floats("pixel_values", [1, 3, 8, 8])], outputs, constants)
+    return task_bundle(at, "object-detection", folder)
+
+
+def painter(at: Path) -> Bundle:
+    """The class of a pixel is its strongest colour."""
+    folder = _picture_folder(at)
+    nodes = [helper.make_node("Identity", ["pixel_values"], ["logits"])]
+    shape = ["batch", 3, 8, 8]
+    _save(folder, nodes, [_floats("pixel_values", shape)], [_floats("logits", shape)], {})
+    return task_bundle(at, "semantic-segmentation", folder)
+
+
+def _picture_folder(at: Path) -> Path:
+    folder = at.parent / f".{at.name}-model"
+    (folder / "onnx").mkdir(parents=True)
+    settings = {"do_normalize": False, "size": {"height": 8, "width": 8}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    _config(folder, ("red", "green", "blue"))
+    return folder
 
 
 def listener(at: Path) -> Bundle:

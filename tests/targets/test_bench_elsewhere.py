@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from typed import Done, typed
 
 from edgeward.errors import DoesNotFitError, EdgewardError, FleetError, ProtocolError, UsageError
+from edgeward.fleet.protocol.benchmark import read_benchmark
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.targets.bench import elsewhere
 from edgeward.targets.bench.compare import compare_rows, unfair
@@ -125,6 +126,14 @@ def test_a_sweep_is_asked_for_and_its_records_are_kept(
     assert [record["id"] for record in found] == [1, 2]
     assert Store().records() == found
     assert "j-1 j-2" in said.stderr
+
+
+def test_no_number_of_tokens_is_sent_where_none_is_told(device: Device, bundle: Bundle) -> None:
+    """An agent of before would refuse 0, and takes its own 64."""
+    bench(bundle.path, "--on", "kiosk-1")
+    ((_, (asked,), _),) = device.asked
+    assert "generate" not in asked
+    assert read_benchmark(asked).generate == 0
 
 
 @pytest.mark.parametrize(("given", "asked"), [("active", None), ("0123456789ab", "0123456789ab")])

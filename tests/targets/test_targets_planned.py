@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,32 @@ def refused(path: Path) -> str:
 def test_a_cloud_machine_keeps_its_name_and_has_a_dated_price() -> None:
     profile = load("inf2.xlarge")
     assert profile.price is not None
-    assert (profile.price.region, profile.price.as_of) == ("us-east-1", "2024-12")
+    assert (profile.price.region, profile.price.as_of) == ("us-east-1", "2026-01")
     assert profile.hardware.room_bytes == profile.hardware.core_memory_bytes == 16 * 10**9
     assert profile.hardware.room_bytes < profile.hardware.usable_memory_bytes
+
+
+def test_every_machine_that_is_rented_has_a_dated_price_with_its_source() -> None:
+    rented = {"vllm", "neuron"}
+    profiles = [
+        each for each in map(load, names()) if rented & {engine.name for engine in each.engines}
+    ]
+    assert {"t4", "l4", "a10g", "a100", "h100", "h200", "b200", "trn2.48xlarge"} <= {
+        each.name for each in profiles
+    }
+    for profile in profiles:
+        assert profile.price and profile.price.as_of >= "2026-01", profile.name
+        assert profile.sources["price"], profile.name
+
+
+def test_of_eight_gpus_a_price_is_that_of_one() -> None:
+    eighth = re.compile(r"one of eight GPUs of \S+, \$([0-9.]+[0-9])")
+    told = {name: eighth.search(load(name).sources.get("price", "")) for name in names()}
+    found = {name: float(each[1]) for name, each in told.items() if each}
+    assert set(found) == {"a100", "h100", "h200", "b200"}
+    for name, whole in found.items():
+        price = load(name).price
+        assert price and price.usd_per_hour == pytest.approx(whole / 8, abs=5e-5), name
 
 
 def test_a_price_is_overridden_beside_ours_and_wants_its_source(tmp_path: Path) -> None:

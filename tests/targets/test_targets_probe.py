@@ -334,6 +334,17 @@ def test_the_more_particular_profile_is_taken() -> None:
     assert best(profiles, changed(x86, arch="riscv64")) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("NVIDIA H200", "h200"), ("NVIDIA H100 80GB HBM3", "h100"), (None, "h100")],
+)
+def test_gpus_of_one_capability_are_told_by_their_name(name: str | None, target: str) -> None:
+    here = changed(Fingerprint.from_dict(GOOD), arch="x86_64", gpu_name=name)
+    here = changed(here, compute_capability="9.0")
+    assert best([load("h100"), load("h200")], here) == load(target)
+    assert match(load("h200"), here).ok is (target == "h200")
+
+
 @pytest.mark.parametrize("tree", ["jetson", "pi"])
 def test_a_probed_profile_loads_and_matches_its_machine(
     tmp_path: Path, tree: str, request: pytest.FixtureRequest

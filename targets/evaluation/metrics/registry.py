@@ -5,7 +5,16 @@ from __future__ import annotations
 import importlib
 
 from edgeward.errors import UsageError
-from edgeward.targets.evaluation.cases import LABEL, NATS, NUMBER, PLACES, SPANS, TEXT
+from edgeward.targets.evaluation.cases import (
+    BOXES,
+    LABEL,
+    NATS,
+    NUMBER,
+    PLACES,
+    REGIONS,
+    SPANS,
+    TEXT,
+)
 
 from .base import Metric
 
@@ -38,11 +47,17 @@ METRICS: dict[str, dict[str, str]] = {
         "f1": f"{_HERE}.spans:f1",
     },
     PLACES: {"recall": f"{_HERE}.places:recall", "mrr": f"{_HERE}.places:mrr"},
+    BOXES: {"map": f"{_HERE}.boxes:mean_average_precision"},
+    REGIONS: {
+        "iou": f"{_HERE}.regions:iou",
+        "pixel-accuracy": f"{_HERE}.regions:pixel_accuracy",
+    },
     NATS: {"perplexity": f"{_HERE}.nats:perplexity"},
 }
 VARIANTS = (
     *("f1-macro", "f1-micro", "f1-weighted", "rouge-1", "rouge-2", "rouge-l", "rouge-lsum"),
     *("wer-exact", "cer-exact", "exact-match-strict", "recall@5"),
+    *("map-50", "map-75"),
 )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgeward.errors import UsageError
 from edgeward.runtimes.proof.words import letter_error_rate, word_error_rate
-from edgeward.targets.evaluation.cases import LABEL, NATS, NUMBER, PLACES, SPANS, TEXT
+from edgeward.targets.evaluation.cases import BOXES, LABEL, NATS, NUMBER, PLACES, SPANS, TEXT
 from edgeward.targets.evaluation.metrics.classes import matrix
 from edgeward.targets.evaluation.metrics.registry import METRICS, VARIANTS, make_metric
 
@@ -200,7 +200,7 @@ def test_every_metric_that_is_listed_is_made() -> None:
         for name in known:
             variant = f"{name}@5" if (kind, name) == (PLACES, "recall") else name
             assert make_metric(variant, kind).better in ("higher", "lower")
-    kinds = {"f1": LABEL, "recall": PLACES}
+    kinds = {"f1": LABEL, "recall": PLACES, "map": BOXES}
     for name in VARIANTS:
         make_metric(name, kinds.get(name.partition("-")[0].partition("@")[0], TEXT))
 

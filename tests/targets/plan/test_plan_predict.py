@@ -58,6 +58,23 @@ def test_tokens_follow_the_bandwidth_and_prompts_the_rate(tmp_path: Path) -> Non
     assert base.ttft_s == other.ttft_s
 
 
+def test_attention_stays_in_floats_where_weights_are_rounded(tmp_path: Path) -> None:
+    facts = read_facts(str(bare("whisper-tiny", tmp_path)))
+    profile = load("x86-64-cpu")
+    rates = {rate: profile.hardware.rate(rate, ("cpu",)) for rate in ("fp32", "int8")}
+    assert rates["fp32"] and rates["int8"]
+    whole, rounded = (
+        plan_model(facts, profile, Recipe("onnx", precision)).ttft_s
+        for precision in ("fp32", "int8-dynamic")
+    )
+    assert whole and rounded
+    seen, width, layers = 1500, 384, 4
+    compared = 4 * layers * width * (seen * seen + 4 * 4) / (0.5 * rates["fp32"])
+    launches = 2 * layers * 80e-6
+    weighed = (whole - compared - launches) * rates["fp32"] / rates["int8"]
+    assert rounded == pytest.approx(weighed + compared + launches, rel=0.02)
+
+
 def test_what_was_measured_replaces_the_usual_share_of_the_peak(tmp_path: Path) -> None:
     facts = read_facts(str(bare("smollm2-135m", tmp_path)))
     profile = load("x86-64-cpu")
@@ -156,6 +173,40 @@ def test_a_rented_machine_tells_tokens_a_dollar(tmp_path: Path) -> None:
     row = plan(tmp_path, "llama-3.2-1b", "inf2.xlarge", Recipe("neuron", "bf16"))
     assert row.tokens_per_s and row.tokens_per_dollar
     assert row.tokens_per_dollar == pytest.approx(2 * row.tokens_per_s * 3600 / 0.7582)
+
+
+def test_the_command_tells_what_a_dollar_buys_and_takes_another_price(tmp_path: Path) -> None:
+    model = str(bare("llama-3.2-1b", tmp_path))
+    table = edgeward(model, "--target", "h200").stdout
+    assert "tok/$" in table
+    assert "an hour of h200 $7.912 (us-east-1, 2026-08)" in table
+    assert "tok/$" not in edgeward(model, "--target", "raspberry-pi-5").stdout
+    own, theirs = (
+        json.loads(edgeward(model, "--target", "h200", "-o", "json", *price).stdout)["predictions"][
+            0
+        ]
+        for price in ((), ("--price", "2"))
+    )
+    assert (own["usd_per_hour"], own["price_region"]) == (7.912, "us-east-1")
+    assert (theirs["usd_per_hour"], theirs["price_as_of"]) == (2.0, None)
+    ratio = theirs["tokens_per_dollar"] / own["tokens_per_dollar"]
+    assert ratio == pytest.approx(7.912 / 2)
+    given = edgeward(model, "--target", "raspberry-pi-5", "--price", "0.01")
+    assert "$0.01 (as told)" in given.stdout
+
+
+@pytest.mark.parametrize("price", ["0", "-1", "nan", "inf", "much"])
+def test_what_is_no_price_is_refused(tmp_path: Path, price: str) -> None:
+    model = str(bare("smollm2-135m", tmp_path))
+    assert edgeward(model, "--target", "h200", "--price", price).returncode == 2
+
+
+def test_a_price_is_of_one_target(tmp_path: Path) -> None:
+    model = str(bare("smollm2-135m", tmp_path))
+    both = edgeward(model, "--target", "h200", "--target", "h100", "--price", "2")
+    assert both.returncode == 2
+    assert "name one --target" in both.stderr
+    assert edgeward(model, "--price", "2").returncode == 2
 
 
 def test_the_overview_has_one_row_a_target_and_format(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from edgeward.errors import EdgewardError, SourceError, UsageError
 from edgeward.targets.plan.read import read_facts
+from edgeward.targets.plan.show import headline
 
 CONFIG = json.loads((Path(__file__).parent / "configs" / "smollm2-135m.json").read_text())["config"]
 
@@ -42,6 +43,7 @@ class Hub:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.sent, self.ranges, self.url = folder, 0, True, ""
+        self.refuses = False
 
 
 @pytest.fixture
@@ -51,6 +53,9 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if state.refuses:
+                self.send_error(401)
+                return
             path = state.folder / self.path.rpartition("/")[2]
             if "/org/tiny/resolve/main/" not in self.path or not path.is_file():
                 self.send_error(404)
@@ -104,6 +109,38 @@ def test_packed_weights_count_as_what_they_hold(tmp_path: Path) -> None:
     assert read_facts(str(folder)).parameters == 1536 * 576
 
 
+@pytest.mark.parametrize(
+    ("settings", "tokens"),
+    [
+        ({"do_center_crop": True, "crop_size": {"height": 112, "width": 112}}, 65),
+        ({"do_resize": True, "size": {"height": 28, "width": 56}}, 5),
+        ({"size": {"shortest_edge": 56}, "crop_pct": 0.875}, 17),
+        ({"size": {"shortest_edge": 56}}, 257),
+        ({"size": 56}, 17),
+        ({"size": [28, 56]}, 5),
+        ({"do_center_crop": True, "crop_size": "56", "size": [1, 2, 3]}, 257),
+        ({"do_center_crop": False, "crop_size": 56, "do_resize": False, "size": 56}, 257),
+        ({"do_resize": True, "size": {"height": "56", "width": -1}}, 257),
+        ({"do_resize": True, "size": {"shortest_edge": True}}, 257),
+        ({"do_resize": True, "size": 10**9}, 257),
+        (None, 257),
+    ],
+)
+def test_pictures_are_as_large_as_the_preprocessor_cuts_them(
+    tmp_path: Path, settings: dict[str, object] | None, tokens: int
+) -> None:
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 4}
+    config = {"model_type": "dinov2", "image_size": 224, "patch_size": 14, **sizes}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    bare = read_facts(str(tmp_path))
+    if settings is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    found = read_facts(str(tmp_path))
+    assert (bare.encoder_tokens, found.encoder_tokens) == (257, tokens)
+    assert found.parameters == bare.parameters
+    assert read_facts(str(tmp_path / "config.json")).encoder_tokens == tokens
+
+
 def test_shards_and_experts_are_gathered(tmp_path: Path) -> None:
     folder = model(tmp_path / "sharded", {})
     (folder / "model.safetensors").unlink()
@@ -136,6 +173,110 @@ def test_a_server_that_is_not_there_or_says_no_is_told(
     with pytest.raises(SourceError, match="404"):
         read_facts("org/other")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SourceError, match="cannot be reached"):
+        read_facts("org/tiny")
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository as the hub's client caches it: files are links to blobs; no hub is there."""
+    repository = tmp_path / "home" / "hub" / "models--org--tiny"
+    for folder in ("refs", "blobs", f"snapshots/{COMMIT}"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    made = model(tmp_path / "made", EMBEDDING)
+    for number, name in enumerate(("config.json", "model.safetensors")):
+        (made / name).rename(repository / "blobs" / str(number))
+        (repository / "snapshots" / COMMIT / name).symlink_to(f"../../blobs/{number}")
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    return repository
+
+
+@pytest.mark.parametrize("asked", ["org/tiny", f"org/tiny@{COMMIT}"])
+def test_where_the_hub_is_out_of_reach_its_cache_is_read(cache: Path, asked: str) -> None:
+    found = read_facts(asked)
+    assert (found.name, found.cached, found.counted) == ("tiny", COMMIT, "headers")
+    assert found.parameters == 49152 * 576
+    assert f"in the hub's cache ({COMMIT[:7]})" in headline(found, 512, 1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "place"),
+    [
+        ("HF_HUB_CACHE", "home/hub"),
+        ("HUGGINGFACE_HUB_CACHE", "home/hub"),
+        ("HF_HUB_CACHE", "$WHERE/hub"),
+        ("XDG_CACHE_HOME", "xdg"),
+    ],
+)
+def test_the_cache_is_where_its_client_has_it(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, place: str
+) -> None:
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("WHERE", str(tmp_path / "home"))
+    (tmp_path / "xdg").mkdir()
+    (tmp_path / "xdg" / "huggingface").symlink_to(cache.parent.parent)
+    monkeypatch.setenv(variable, place if place.startswith("$") else str(tmp_path / place))
+    assert read_facts("org/tiny").cached == COMMIT
+
+
+def test_the_hub_comes_before_a_branch_that_is_cached(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model(hub.folder, EMBEDDING, hidden_size=288)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    assert (read_facts("org/tiny").hidden, read_facts("org/tiny").cached) == (288, "")
+    sent = hub.sent
+    assert read_facts(f"org/tiny@{COMMIT}").cached == COMMIT
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert read_facts("org/tiny").cached == COMMIT
+    assert hub.sent == sent
+    (cache / "refs" / "main").unlink()
+    with pytest.raises(SourceError, match="is not in the hub's cache"):
+        read_facts("org/tiny")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("org/other", "org/tiny@gone", "org/tiny@x/../main", f"org/tiny@{COMMIT[::-1]}"),
+        *("org/tiny@damaged", "org/tiny@empty", "org/tiny@binary"),
+    ],
+)
+def test_what_is_not_cached_is_told_with_what_could_not_be_reached(cache: Path, asked: str) -> None:
+    (cache / "refs" / "x").mkdir()
+    (cache / "blobs" / "config.json").symlink_to("0")
+    (cache / "refs" / "damaged").write_text("../blobs")
+    (cache / "refs" / "empty").write_text("")
+    (cache / "refs" / "binary").write_bytes(b"\xff" * 400)
+    with pytest.raises(SourceError, match="cannot be reached") as told:
+        read_facts(asked)
+    assert "not in the hub's cache either" in told.value.why
+
+
+def test_a_hub_that_lets_nobody_in_leaves_what_was_downloaded(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    hub.refuses = True
+    assert read_facts("org/tiny").cached == COMMIT
+    with pytest.raises(SourceError, match="401") as told:
+        read_facts("org/other")
+    assert "hf download" in told.value.next
+
+
+def test_a_cached_configuration_without_weights_is_enough(cache: Path) -> None:
+    (cache / "snapshots" / COMMIT / "model.safetensors").unlink()
+    assert read_facts("org/tiny").counted == "config"
+    (cache / "snapshots" / COMMIT / "config.json").unlink()
     with pytest.raises(SourceError, match="cannot be reached"):
         read_facts("org/tiny")
 
