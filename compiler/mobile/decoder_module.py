@@ -81,15 +81,58 @@ class SplitHead(nn.Module):  # type: ignore[misc]  # torch is typed in its room 
         return torch.cat([piece(states) for piece in self.pieces], dim=-1)
 
 
+class SplitEmbedding(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
+    """Look-ups in the pieces of a head that the embedding shares its weights with.
+
+    Each piece is looked up in and multiplied with, so a file holds one copy of it. A token's row
+    is that of its own piece and zeros from the others, which adds nothing.
+    """
+
+    def __init__(self, head: SplitHead) -> None:
+        super().__init__()
+        self.pieces = head.pieces
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return (…, width) of ids int32 or int64 (…)."""
+        rows, start = [], 0
+        for piece in self.pieces:
+            count = piece.weight.shape[0]
+            place = ids - start
+            inside = torch.minimum(
+                torch.maximum(place, torch.zeros_like(place)), torch.full_like(place, count - 1)
+            )
+            shown = (place == inside)[..., None].to(piece.weight.dtype)
+            rows.append(nn.functional.embedding(inside, piece.weight) * shown)
+            start += count
+        found = rows[0]
+        for row in rows[1:]:
+            found = found + row
+        return found
+
+
 def split_head(model: Any, columns: int) -> None:
-    """Put a `SplitHead` in place of the model's head where its vocabulary has more columns."""
-    head = model.get_output_embeddings()
+    """Put a `SplitHead` in place of the model's head where its vocabulary has more columns.
+
+    An embedding that is the same matrix looks up in its pieces.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if not isinstance(head, nn.Linear) or head.weight.shape[0] <= columns:
         return
+    split = SplitHead(head, columns)
+    _replace(model, head, split)
+    if type(embedding) is nn.Embedding and _is_same(embedding.weight, head.weight):
+        _replace(model, embedding, SplitEmbedding(split))
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape
+
+
+def _replace(model: Any, old: nn.Module, new: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if child is head:
-                setattr(parent, name, SplitHead(head, columns))
+            if child is old:
+                setattr(parent, name, new)
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
