@@ -159,16 +159,11 @@ _ANSWERS: Mapping[str, Callable[[Arrays, Arrays, Path, str], dict[str, NDArray[A
 
 
 def _cosine(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """Of values about their mean would hide a factor: of the values themselves; 0 where unlike."""
+    """Return how alike they are: the cosine, less where one is longer; 0 where they do not fit."""
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return 0.0
     a, b = (np.asarray(one, np.float64).ravel() for one in (found, wanted))
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    if not lengths:
-        return float(np.array_equal(a, b))
-    alike = float(a @ b / lengths)
-    return (
-        alike
-        * min(np.linalg.norm(a), np.linalg.norm(b))
-        / max(np.linalg.norm(a), np.linalg.norm(b))
-    )
+    least, most = sorted((float(np.linalg.norm(a)), float(np.linalg.norm(b))))
+    if not least:
+        return float(not most)
+    return float(a @ b) / most**2

@@ -125,7 +125,7 @@ def split_head(model: Any, columns: int) -> None:
 
 
 def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr() and one.shape == other.shape
+    return bool(one.data_ptr() == other.data_ptr() and one.shape == other.shape)
 
 
 def _replace(model: Any, old: nn.Module, new: nn.Module) -> None:
