@@ -14,7 +14,7 @@ from edgeward.runtimes.tasks.labels import read_config, read_labels
 from edgeward.runtimes.tasks.waveforms import Waveforms
 
 from .tflite_delegates import left_out, words
-from .tflite_mediapipe_texts import vocabulary
+from .tflite_mediapipe_tokenizer import vocabulary
 from .tflite_metadata import About, write_described
 from .tflite_options import MEDIAPIPE_FILE
 

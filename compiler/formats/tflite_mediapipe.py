@@ -26,7 +26,8 @@ from edgeward.runtimes.tasks.pooling import read_pipeline
 from edgeward.runtimes.tasks.tokens import token_limit
 from edgeward.runtimes.tasks.waveforms import WAVE, Waveforms
 
-from .tflite_mediapipe_texts import pooled, refuse_tokenizer
+from .tflite_mediapipe_pooling import pooled
+from .tflite_mediapipe_tokenizer import refuse_tokenizer
 from .tflite_options import MEDIAPIPE_TASKS
 
 IMAGE, IDS, SEGMENTS, MASK, SOUND = "image", "ids", "segment_ids", "mask", "waveform"

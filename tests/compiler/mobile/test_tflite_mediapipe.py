@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,16 @@ import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
 from gguf_peers import python_room, run
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
+from edgeward.compiler.formats.tflite_mediapipe_tokenizer import refuse_tokenizer, vocabulary
 from edgeward.compiler.formats.tflite_metadata import About, metadata_of
 from edgeward.compiler.formats.tflite_options import MEDIAPIPE_FILE, MEDIAPIPE_TASKS
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.stages import StageRunner
 from edgeward.compiler.toolchains.manager import Toolchains
+from edgeward.errors import UnsupportedError
 from edgeward.runtimes.engines.litert_flatbuffer import Table, root
 
 SUPPORT = ROOT / "tests" / "support"
@@ -65,6 +69,19 @@ with load(folder) as session:
         "TextEmbedder": lambda: session.embed(given).tolist(),
         "AudioClassifier": lambda: sounds(session, Path(folder), given),
     }[kind]()))
+"""
+CHECK = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from edgeward.compiler.formats.tflite_mediapipe_check import check
+from edgeward.errors import StageError
+model, assets = map(Path, sys.argv[1:])
+context = SimpleNamespace(inputs={"model": model, "assets": assets})
+try:
+    print(check(context, {"task": "text-classification", "precision": "fp32"})["summary"])
+except StageError as error:
+    print(error)
 """
 Compile = Callable[..., Compiled]
 
@@ -114,6 +131,20 @@ def both(kind: str, bundle: Path, given: Any, folder: Path) -> tuple[Any, Any, A
     peer = [python_room("mediapipe"), SUPPORT / "mediapipe_calls.py", folder / "asked.json"]
     theirs, plain = json.loads(run([*peer]).splitlines()[-1])
     return ours, theirs, plain
+
+
+def check_other_answers_are_refused(bundle: Path, assets: Path) -> None:
+    """Softmax is what the file gives; a model whose classes do not exclude each other has sigmoid."""
+    shutil.copytree(bundle, assets)
+    config = json.loads((assets / "config.json").read_text())
+    told = {}
+    for problem in ("single_label_classification", "multi_label_classification"):
+        config["problem_type"] = problem
+        (assets / "config.json").write_text(json.dumps(config))
+        command = [python_of("litert"), "-c", CHECK, bundle, assets]
+        told[problem] = run([*command], PYTHONPATH=str(ROOT / "src")).splitlines()[-1]
+    assert told["single_label_classification"].startswith("cosine to model.tflite 1.0000")
+    assert "gives other answers" in told["multi_label_classification"]
 
 
 def check_scores(ours: Any, theirs: Any, within: float) -> None:
@@ -172,6 +203,7 @@ def test_mediapipe_answers_as_our_session_does(
     if name == "TextClassifier":
         for one, other in zip(ours, theirs, strict=True):
             check_scores(one, other, within)
+        check_other_answers_are_refused(done.bundle.path, tmp_path / "other")
     elif name == "TextEmbedder":
         assert np.allclose(ours, theirs, atol=within)
     elif name == "ImageSegmenter":
@@ -247,3 +279,55 @@ def test_boxes_and_their_classes_are_told(tmp_path: Path) -> None:
     (labels,) = told[1].tables(6)
     assert (labels.text(0), labels.number(2, "b")) == ("labels.txt", 3)
     assert told[2].tables(6) == []
+
+
+WORDS = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "the": 4, "ship": 5, ",": 6, "##s": 8}
+
+
+def write_tokenizer(
+    folder: Path,
+    *,
+    lower: bool = True,
+    ends: bool = True,
+    prefix: str = "##",
+    unknown: str = "[UNK]",
+) -> Path:
+    """A tokenizer.json of BERT's kind; one id of its vocabulary is nobody's."""
+    model = models.WordPiece(
+        {**WORDS, unknown: 1}, unk_token=unknown, continuing_subword_prefix=prefix
+    )
+    made = Tokenizer(model)
+    made.normalizer = normalizers.BertNormalizer(lowercase=lower)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if ends:
+        made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_berts_tokenizer_in_lower_case_is_taken_with_its_words_by_id(tmp_path: Path) -> None:
+    refuse_tokenizer(write_tokenizer(tmp_path))
+    words = vocabulary(tmp_path).decode().splitlines()
+    assert words == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "ship", ",", "[unused-7]", "##s"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lower": False}, "it tells capitals from small letters"),
+        ({"ends": False}, "a text does not stand between"),
+        ({"prefix": "@@"}, "it is WordPiece with @@ within words"),
+        ({"unknown": "<unk>"}, "what it does not know is <unk>"),
+    ],
+)
+def test_another_tokenizer_is_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        refuse_tokenizer(write_tokenizer(tmp_path, **settings))
+    assert words in str(caught.value.why)
+
+
+def test_a_tokenizer_of_bytes_is_refused(tmp_path: Path) -> None:
+    Tokenizer(models.BPE()).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UnsupportedError) as caught:
+        refuse_tokenizer(tmp_path)
+    assert "it is BPE" in str(caught.value.why)

@@ -1,8 +1,7 @@
-"""Texts for MediaPipe: what its tokenizer stands in for, and a vector of token vectors."""
+"""How token vectors become a text's vector within a graph, as the runtime pools them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,42 +10,9 @@ import torch
 
 from edgeward.errors import UnsupportedError
 from edgeward.runtimes.tasks.pooling import normalize, read_pipeline
-from edgeward.runtimes.tasks.tokens import load_tokenizer
 
-_FIRST, _LAST, _UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
 _TINY = 1e-12
-_LARGEST = 1 << 20
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def refuse_tokenizer(assets: Path) -> None:
-    """Raise UnsupportedError where the model's tokenizer is not that of BERT in lower case.
-
-    MediaPipe lowers a text, cuts it as BERT's basic and WordPiece tokenizers do, and sets [CLS]
-    before and [SEP] behind it, whatever the file says.
-    """
-    path = assets / "tokenizer.json"
-    tokenizer = load_tokenizer(path)
-    model = json.loads(path.read_text("utf-8")).get("model", {})
-    if model.get("type") != "WordPiece" or model.get("continuing_subword_prefix") != "##":
-        raise _other(f"it is {model.get('type')}")
-    if model.get("unk_token") != _UNKNOWN:
-        raise _other(f"what it does not know is {model.get('unk_token')}")
-    capitals, small = (tokenizer.encode(text).tokens for text in ("The SHIP, Now", "the ship, now"))
-    if capitals != small:
-        raise _other("it tells capitals from small letters")
-    if small[:1] != [_FIRST] or small[-1:] != [_LAST]:
-        raise _other(f"a text does not stand between {_FIRST} and {_LAST}")
-
-
-def vocabulary(assets: Path) -> bytes:
-    """Return a line for each token in the order of their ids, as BERT's vocabularies are."""
-    known: dict[str, int] = load_tokenizer(assets / "tokenizer.json").get_vocab()
-    if not known or max(known.values()) >= _LARGEST:
-        raise _other("its ids are not those of a vocabulary")
-    words = {number: word for word, number in known.items()}
-    lines = (words.get(n, f"[unused-{n}]") for n in range(max(words) + 1))
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def pooled(assets: Path) -> Pool:
@@ -108,11 +74,3 @@ _POOLS: dict[str, Any] = {
     "max": _largest,
     "cls": _first,
 }
-
-
-def _other(why: str) -> UnsupportedError:
-    return UnsupportedError(
-        "MediaPipe's tokenizer would read texts otherwise than this model's",
-        why=f"MediaPipe has BERT's WordPiece in lower case, and of this one {why}",
-        next="edgeward compile … without --option mediapipe=yes",
-    )
