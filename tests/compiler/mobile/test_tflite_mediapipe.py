@@ -301,6 +301,7 @@ def write_tokenizer(
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     if ends:
         made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.enable_padding(length=16)
     made.save(str(folder / "tokenizer.json"))
     return folder
 
