@@ -23,9 +23,6 @@ def refuse_tokenizer(assets: Path) -> None:
     # What fills a text up or cuts it is not the tokenizer's to say here.
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    # What fills a text up or cuts it is not the tokenizer's to say here.
-    pass
-    tokenizer.no_truncation()
     model = json.loads(path.read_text("utf-8")).get("model", {})
     if model.get("type") != "WordPiece":
         raise _other(f"it is {model.get('type')}")
