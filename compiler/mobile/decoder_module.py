@@ -11,6 +11,9 @@ from torch import nn
 from .decoder_cache import Slots, slot_cache
 from .decoder_kinds import open_masks
 
+# Rows that tell what an embedding does to them.
+_TRIED = 64
+
 
 class CachedDecoder(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """The model behind a cache that comes as inputs and goes as outputs."""
@@ -88,9 +91,9 @@ class SplitEmbedding(nn.Module):  # type: ignore[misc]  # torch is typed in its 
     is that of its own piece and zeros from the others, which adds nothing.
     """
 
-    def __init__(self, head: SplitHead) -> None:
+    def __init__(self, head: SplitHead, scale: float) -> None:
         super().__init__()
-        self.pieces = head.pieces
+        self.pieces, self._scale = head.pieces, scale
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Return (…, width) of ids int32 or int64 (…)."""
@@ -107,7 +110,7 @@ class SplitEmbedding(nn.Module):  # type: ignore[misc]  # torch is typed in its 
         found = rows[0]
         for row in rows[1:]:
             found = found + row
-        return found
+        return found if self._scale == 1.0 else found * self._scale
 
 
 def split_head(model: Any, columns: int) -> None:
@@ -120,12 +123,21 @@ def split_head(model: Any, columns: int) -> None:
         return
     split = SplitHead(head, columns)
     _replace(model, head, split)
-    if type(embedding) is nn.Embedding and _is_same(embedding.weight, head.weight):
-        _replace(model, embedding, SplitEmbedding(split))
+    scale = _scale(embedding, head.weight)
+    if scale is not None:
+        _replace(model, embedding, SplitEmbedding(split, scale))
 
 
-def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool(one.data_ptr() == other.data_ptr() and one.shape == other.shape)
+def _scale(embedding: nn.Module, weight: torch.Tensor) -> float | None:
+    """Return what an embedding multiplies a head's rows by, None where it has others."""
+    own = getattr(embedding, "weight", None)
+    if own is None or own.data_ptr() != weight.data_ptr() or own.shape != weight.shape:
+        return None
+    ids = torch.linspace(0, len(weight) - 1, _TRIED).long()
+    scale = float(getattr(embedding, "embed_scale", 1.0))
+    with torch.no_grad():
+        alike = torch.allclose(embedding(ids), weight[ids] * scale, rtol=1e-6, atol=0.0)
+    return scale if alike else None
 
 
 def _replace(model: Any, old: nn.Module, new: nn.Module) -> None:
