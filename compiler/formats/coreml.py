@@ -152,7 +152,7 @@ def _convert(job: Job) -> StageSpec:
     return StageSpec(
         name="convert",
         call=f"{_WORKER}:{call}",
-        version=3,
+        version=4,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={
             "task": source.task,
@@ -176,7 +176,7 @@ def _chunk(job: Job, convert: StageResult) -> StageSpec:
     return StageSpec(
         name="chunk",
         call=f"{_WORKER}:chunk",
-        version=2,
+        version=3,
         inputs={"model": convert.as_input()},
         params={"chunk_bytes": chunk_bytes(job)},
         toolchain=toolchain(),
@@ -192,7 +192,7 @@ def _compress(job: Job, convert: StageResult, stages: Stages) -> StageSpec:
     return StageSpec(
         name="compress",
         call=f"{_WORKER}:compress",
-        version=4,
+        version=5,
         inputs={
             "source": StageInput(source.folder, source.digest),
             "model": convert.as_input(),

@@ -10,13 +10,18 @@ from typing import Any
 WIDEST, MOST_AXES = 16_384, 5
 _FLOAT32 = 11
 _SOURCES = {
-    "float32": "Apple, coremltools guide, Typed Execution: the Neural Engine computes in float16",
-    "wide": "apple/ml-ane-transformers and others: no axis above 16,384",
-    "axes": "coremltools guide, MIL input types: tensors have at most 5 axes",
-    "dynamic": "Apple, coremltools guide, Flexible Input Shapes: enumerated shapes are planned "
-    "ahead, ranges may not be",
-    "gather": "Apple, Deploying Transformers on the Apple Neural Engine: look-ups may stay on the "
-    "CPU",
+    "float32": "what is typed float32 runs on the GPU and the CPU: "
+    "https://apple.github.io/coremltools/docs-guides/source/typed-execution-example.html",
+    "wide": "no axis of a weight above about 16,384, as measured by others: "
+    "https://github.com/0seba/coremlmodels/blob/main/docs/AGENTS.md",
+    "axes": "Core ML takes tensors of at most 5 axes: https://github.com/apple/coremltools, "
+    "converters/mil/mil/tests/test_programs.py; 4, channels first, fit the Neural Engine best: "
+    "https://machinelearning.apple.com/research/neural-engine-transformers",
+    "dynamic": "of a range of shapes only the default one runs there: "
+    "https://developer.apple.com/forums/thread/724930; enumerated ones are planned ahead: "
+    "https://apple.github.io/coremltools/docs-guides/source/flexible-inputs.html",
+    "gather": "gathers are known to run elsewhere, other look-ups are like them: "
+    "https://github.com/hollance/neural-engine/blob/master/docs/unsupported-layers.md",
 }
 _ON_CPU = (
     "gather",

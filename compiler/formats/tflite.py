@@ -20,7 +20,14 @@ from edgeward.compiler.tolerance import Tolerances
 from edgeward.errors import UnsupportedError
 
 from .base import Artifact, Job, Stages
-from .tflite_options import OPTIONS, contained, rotation_of, slots_of
+from .tflite_options import (
+    MEDIAPIPE_FILE,
+    OPTIONS,
+    contained,
+    for_mediapipe,
+    rotation_of,
+    slots_of,
+)
 from .tflite_rules import refuse_newer, refuse_static_attention
 from .tflite_tolerances import TOLERANCES
 
@@ -72,6 +79,7 @@ def check(job: Job) -> None:
     rotation_of(job)
     slots_of(job)
     contained(job)
+    for_mediapipe(job)
     refuse_newer(job.recipe.precision, engine)
     if job.recipe.precision == STATIC:
         refuse_static_attention(job.source.folder, job.source.architecture)
@@ -96,6 +104,9 @@ def build(job: Job, stages: Stages) -> Artifact:
     if contained(job):
         whole = done["contain"] = stages.run(_contain(job, described, done["convert"]))
         files[CONTAINER] = whole.path / CONTAINER
+    if for_mediapipe(job):
+        done["mediapipe"] = stages.run(_mediapipe(job, described, done["convert"]))
+        files[MEDIAPIPE_FILE] = described.path / MEDIAPIPE_FILE
     shapes = _shapes(job, done["convert"]) if job.shapes else {}
     return Artifact(
         model=described.as_input(FILE),
@@ -150,11 +161,14 @@ def _convert(job: Job) -> StageSpec:
     if slots is not None:
         more = {"context": slots.context, "signatures": {**slots.signatures}}
     else:
-        more = {"signatures": {name: {**sizes} for name, sizes in signatures(job).items()}}
+        more = {
+            "signatures": {name: {**sizes} for name, sizes in signatures(job).items()},
+            "mediapipe": for_mediapipe(job),
+        }
     return StageSpec(
         name="convert",
         call=f"{_SLOTTED.get(source.task, _WORKER)}:convert",
-        version=3,
+        version=4,
         inputs={"source": StageInput(source.folder, source.digest)},
         params={**params, **more},
         toolchain=toolchain(),
@@ -187,7 +201,7 @@ def _quantise(job: Job, inputs: Mapping[str, StageResult]) -> StageSpec:
     return StageSpec(
         name="quantise",
         call="edgeward.compiler.formats.tflite_quantise:quantise",
-        version=2,
+        version=3,
         inputs={name: result.as_input() for name, result in inputs.items()},
         params=params,
         toolchain=toolchain(),
@@ -200,7 +214,7 @@ def _describe(job: Job, model: StageResult, converted: StageResult) -> StageSpec
     return StageSpec(
         name="describe",
         call="edgeward.compiler.formats.tflite_describe:describe",
-        version=1,
+        version=2,
         inputs={"model": model.as_input(), "assets": converted.as_input("assets")},
         params={
             "task": source.task,
@@ -224,6 +238,18 @@ def _contain(job: Job, described: StageResult, converted: StageResult) -> StageS
         params={"slots": slots.context if slots else 0},
         toolchain=toolchain(),
         estimate_bytes=1 << 29,
+    )
+
+
+def _mediapipe(job: Job, described: StageResult, converted: StageResult) -> StageSpec:
+    return StageSpec(
+        name="mediapipe",
+        call="edgeward.compiler.formats.tflite_mediapipe_check:check",
+        version=1,
+        inputs={"model": described.as_input(), "assets": converted.as_input("assets")},
+        params={"task": job.source.task, "precision": job.recipe.precision},
+        toolchain=toolchain(),
+        estimate_bytes=job.source.weight_bytes * 4 + (1 << 29),
     )
 
 

@@ -1,85 +1,22 @@
 """Which operators of a TFLite graph a delegate leaves to the plain kernels.
 
-XNNPACK is asked: the runtime that converts has it. Of the others their sources and makers tell the
-operators; what they say of shapes and types beside that only a device shows.
+XNNPACK is asked: the runtime that converts has it. Of the others their sources and makers tell
+(`tflite_delegate_tables.py`); what they say of types beside that only a device shows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeward.runtimes.engines.litert_file import FileGraph, TFLiteFile
+from edgeward.runtimes.engines.litert_file import FileGraph, FileOperator, TFLiteFile
+
+from .tflite_delegate_tables import DELEGATES, Delegate
 
 XNNPACK = "XNNPACK"
 _DELEGATE = "DELEGATE"
-
-
-@dataclass(frozen=True, slots=True)
-class Delegate:
-    """The operators that a delegate takes, and who says so; `integers` where it takes no floats."""
-
-    name: str
-    source: str
-    operators: frozenset[str]
-    integers: bool = False
-
-
-def _named(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-DELEGATES = (
-    Delegate(
-        "GPU",
-        "tensorflow/lite/delegates/gpu/common/model_builder.cc, NewOperationParser",
-        _named(
-            """
-            ABS ADD AVERAGE_POOL_2D CONCATENATION CONV_2D COS DEPTHWISE_CONV_2D DEQUANTIZE DIV
-            FULLY_CONNECTED HARD_SWISH LEAKY_RELU LOG LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM
-            MIRROR_PAD MUL PAD POW PRELU QUANTIZE RELU RELU6 RESHAPE RESIZE_BILINEAR
-            RESIZE_NEAREST_NEIGHBOR RSQRT SIN SLICE SOFTMAX SPACE_TO_DEPTH SQRT SQUARE
-            SQUARED_DIFFERENCE STRIDED_SLICE SUB TANH TRANSPOSE TRANSPOSE_CONV
-            """
-        ),
-    ),
-    Delegate(
-        "NNAPI",
-        "tensorflow/lite/delegates/nnapi/nnapi_delegate.cc, Validate (Android 15 ends NNAPI)",
-        _named(
-            """
-            ABS ADD ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_TO_SPACE_ND BIDIRECTIONAL_SEQUENCE_LSTM
-            CAST CONCATENATION CONV_2D DENSIFY DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU
-            EMBEDDING_LOOKUP EQUAL EXP EXPAND_DIMS FILL FLOOR FULLY_CONNECTED GATHER GREATER
-            GREATER_EQUAL HARD_SWISH HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS
-            LESS_EQUAL LOCAL_RESPONSE_NORMALIZATION LOG LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC
-            LOG_SOFTMAX LSH_PROJECTION LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL NEG NOT_EQUAL PACK
-            PAD PADV2 POW PRELU QUANTIZE REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6
-            RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RNN RSQRT SELECT SIN SLICE
-            SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SQRT SQUEEZE STRIDED_SLICE SUB SUM SVDF
-            TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM
-            UNIDIRECTIONAL_SEQUENCE_RNN
-            """
-        ),
-    ),
-    Delegate(
-        "Edge TPU",
-        "coral.ai/docs/edgetpu/models-intro, supported operations",
-        _named(
-            """
-            ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED
-            L2_NORMALIZATION LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU
-            QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR
-            RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUEEZE STRIDED_SLICE
-            SUB SUM SQUARED_DIFFERENCE TANH TRANSPOSE TRANSPOSE_CONV
-            """
-        ),
-        integers=True,
-    ),
-)
 
 
 def left_out(path: Path, told: TFLiteFile) -> dict[str, Counter[str]]:
@@ -89,9 +26,26 @@ def left_out(path: Path, told: TFLiteFile) -> dict[str, Counter[str]]:
     for delegate in DELEGATES:
         if delegate.integers and not is_integer(told):
             continue
-        names = (one.name for one in graph.operators)
-        found[delegate.name] = Counter(name for name in names if name not in delegate.operators)
+        reasons = (left_by(delegate, graph, one) for one in graph.operators)
+        found[delegate.name] = Counter(filter(None, reasons))
     return found
+
+
+def left_by(delegate: Delegate, graph: FileGraph, operator: FileOperator) -> str:
+    """Return an operator as it is told, with why, where a delegate leaves it; else nothing."""
+    if operator.name not in delegate.operators:
+        return operator.name
+    tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+    if not delegate.takes_blocks and any(one.blocks for one in tensors):
+        return f"{operator.name} in blocks"
+    most = max((_axes(one.shape, delegate) for one in tensors if not one.constant), default=0)
+    return f"{operator.name} of {most} axes" if 0 < delegate.most_axes < most else ""
+
+
+def _axes(shape: tuple[int, ...], delegate: Delegate) -> int:
+    if not delegate.skips_ones:
+        return len(shape)
+    return next((len(shape) - place for place, length in enumerate(shape) if length != 1), 0)
 
 
 def left_by_xnnpack(path: Path, graph: FileGraph) -> Counter[str]:

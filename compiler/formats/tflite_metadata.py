@@ -14,26 +14,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .tflite_metadata_writer import Byte, MetadataWriter, Number, packed
+
 NAME = "TFLITE_METADATA"
 LABELS, VOCABULARY = "labels.txt", "vocab.txt"
-_IDENTIFIER = b"M001"
 _PIXELS = "pixel_values"
-# AssociatedFileType: labels along the last axis, a word on each line.
-_AXIS_LABELS, _WORDS = 2, 5
-_NORMALISATION, _IMAGE, _RGB = 1, 2, 1
+# AssociatedFileType: labels along the last axis, labels of values, a word on each line.
+_AXIS_LABELS, _VALUE_LABELS, _WORDS = 2, 3, 5
+# Of ProcessUnitOptions and of ContentProperties.
+_NORMALISATION, _BERT_TOKENIZER = 1, 4
+_IMAGE, _BOXES, _SOUND = 2, 3, 4
+_RGB = 1
+# BoundingBoxType BOUNDARIES, coordinates in shares: where left, top, right and bottom stand.
+_BOUNDARIES, _CORNERS = 1, (1, 0, 3, 2)
+# What stands for labels, by the outputs' names; category is a class's number.
+_LABELLED = {
+    "logits": _AXIS_LABELS,
+    "scores": _AXIS_LABELS,
+    "segmentation": _AXIS_LABELS,
+    "category": _VALUE_LABELS,
+}
+# MediaPipe looks for this one, which no signature's output can be called.
+_RENAMED = {"count": "number of detections"}
 _LARGEST = (1 << 31) - (1 << 24)
 _LEVELS = 255.0
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is said of a model; `assets` are its own files."""
+    """What is said of a model; `assets` are its own files.
+
+    `vocabulary` is that of a tokenizer that the file asks for, `rate` that of the sounds it takes.
+    """
 
     name: str
     license: str
     task: str
     labels: Sequence[str]
     assets: Path
+    vocabulary: bytes = b""
+    rate: int = 0
 
 
 def write_described(source: Path, target: Path, about: About) -> list[str]:
@@ -54,7 +74,7 @@ def write_described(source: Path, target: Path, about: About) -> list[str]:
     model.buffers.append(schema.BufferT(data=document))
     entry = schema.MetadataT(name=NAME, buffer=len(model.buffers) - 1)
     model.metadata = [*(model.metadata or []), entry]
-    target.write_bytes(_packed(model))
+    target.write_bytes(packed(model))
     if files:
         with zipfile.ZipFile(target, "a", zipfile.ZIP_STORED) as archive:
             for name, content in files.items():
@@ -64,9 +84,7 @@ def write_described(source: Path, target: Path, about: About) -> list[str]:
 
 def metadata_of(model: Any, about: About, files: Mapping[str, bytes]) -> bytes:
     """Return the metadata's own flatbuffer."""
-    import flatbuffers
-
-    writer = _Writer(flatbuffers.Builder(1024))
+    writer = MetadataWriter()
     graphs = []
     for signature in model.signatureDefs or []:
         tensors = model.subgraphs[signature.subgraphIndex]
@@ -76,9 +94,10 @@ def metadata_of(model: Any, about: About, files: Mapping[str, bytes]) -> bytes:
         inputs = [_input(writer, named.get(i, ""), about, files) for i in tensors.inputs]
         outputs = [_output(writer, named.get(i, ""), files) for i in tensors.outputs]
         key = _text(signature.signatureKey)
-        graphs.append(
-            writer.table({0: writer.text(key), 2: writer.list(inputs), 3: writer.list(outputs)})
-        )
+        fields = {0: writer.text(key), 2: writer.list(inputs), 3: writer.list(outputs)}
+        if about.vocabulary:
+            fields[5] = writer.list([_tokenizer(writer)])
+        graphs.append(writer.table(fields))
     root = writer.table(
         {
             0: writer.text(about.name),
@@ -92,31 +111,49 @@ def metadata_of(model: Any, about: About, files: Mapping[str, bytes]) -> bytes:
     return writer.finish(root)
 
 
-def _input(writer: _Writer, name: str, about: About, files: Mapping[str, bytes]) -> int:
+def _input(writer: MetadataWriter, name: str, about: About, files: Mapping[str, bytes]) -> int:
     fields = {0: writer.text(name)}
-    if name == _PIXELS:
-        image = writer.table({0: _Byte(_RGB)})
-        fields[3] = writer.table({0: _Byte(_IMAGE), 1: image})
-        normalised = _normalisation(writer, about.assets)
+    if name in (_PIXELS, "image"):
+        image = writer.table({0: Byte(_RGB)})
+        fields[3] = writer.table({0: Byte(_IMAGE), 1: image})
+        normalised = _normalisation(writer, about.assets) if name == _PIXELS else _plain(writer)
         if normalised is not None:
             fields[4] = writer.list([normalised])
+    if name == "waveform":
+        sound = writer.table({0: Number(about.rate), 1: Number(1)})
+        fields[3] = writer.table({0: Byte(_SOUND), 1: sound})
     if name == "input_ids" and VOCABULARY in files:
         fields[6] = writer.list([_file(writer, VOCABULARY, _WORDS)])
     return writer.table(fields)
 
 
-def _output(writer: _Writer, name: str, files: Mapping[str, bytes]) -> int:
-    fields = {0: writer.text(name)}
-    if name == "logits" and LABELS in files:
-        fields[6] = writer.list([_file(writer, LABELS, _AXIS_LABELS)])
+def _output(writer: MetadataWriter, name: str, files: Mapping[str, bytes]) -> int:
+    fields = {0: writer.text(_RENAMED.get(name, name))}
+    if name == "location":
+        corners = writer.numbers(_CORNERS)
+        boxes = writer.table({0: corners, 1: Byte(_BOUNDARIES)})
+        fields[3] = writer.table({0: Byte(_BOXES), 1: boxes})
+    if name in _LABELLED and LABELS in files:
+        fields[6] = writer.list([_file(writer, LABELS, _LABELLED[name])])
     return writer.table(fields)
 
 
-def _file(writer: _Writer, name: str, kind: int) -> int:
-    return writer.table({0: writer.text(name), 2: _Byte(kind)})
+def _tokenizer(writer: MetadataWriter) -> int:
+    options = writer.table({0: writer.list([_file(writer, VOCABULARY, _WORDS)])})
+    return writer.table({0: Byte(_BERT_TOKENIZER), 1: options})
 
 
-def _normalisation(writer: _Writer, assets: Path) -> int | None:
+def _plain(writer: MetadataWriter) -> int:
+    """Pixels as they are: one mean and deviation is all that MediaPipe knows, for all channels."""
+    numbers = {0: writer.floats([0.0]), 1: writer.floats([1.0])}
+    return writer.table({0: Byte(_NORMALISATION), 1: writer.table(numbers)})
+
+
+def _file(writer: MetadataWriter, name: str, kind: int) -> int:
+    return writer.table({0: writer.text(name), 2: Byte(kind)})
+
+
+def _normalisation(writer: MetadataWriter, assets: Path) -> int | None:
     """The original's mean and deviation, of pixels from 0 to 255."""
     path = assets / "preprocessor_config.json"
     if not path.is_file():
@@ -127,7 +164,7 @@ def _normalisation(writer: _Writer, assets: Path) -> int | None:
         return None
     levels = 1.0 / float(settings.get("rescale_factor") or 1.0 / _LEVELS)
     numbers = [writer.floats([float(v) * levels for v in values]) for values in (mean, spread)]
-    return writer.table({0: _Byte(_NORMALISATION), 1: writer.table(dict(enumerate(numbers)))})
+    return writer.table({0: Byte(_NORMALISATION), 1: writer.table(dict(enumerate(numbers)))})
 
 
 def _files(about: About) -> dict[str, bytes]:
@@ -137,76 +174,12 @@ def _files(about: About) -> dict[str, bytes]:
         lines = (" ".join(label.split()) for label in about.labels)
         found[LABELS] = "".join(f"{line}\n" for line in lines).encode()
     vocabulary = about.assets / VOCABULARY
-    if vocabulary.is_file():
+    if about.vocabulary:
+        found[VOCABULARY] = about.vocabulary
+    elif vocabulary.is_file():
         found[VOCABULARY] = vocabulary.read_bytes()
     return found
 
 
 def _text(value: bytes | str) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-class _Byte(int):
-    """A field of one byte; another integer is the place of a table, list or text."""
-
-
-class _Writer:
-    """A flatbuffer's parts from the leaves to the root."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-
-    def text(self, value: str) -> int:
-        return int(self.builder.CreateString(value))
-
-    def floats(self, values: Sequence[float]) -> int:
-        self.builder.StartVector(4, len(values), 4)
-        for value in reversed(values):
-            self.builder.PrependFloat32(value)
-        return int(self.builder.EndVector())
-
-    def list(self, places: Sequence[int]) -> int:
-        self.builder.StartVector(4, len(places), 4)
-        for place in reversed(places):
-            self.builder.PrependUOffsetTRelative(place)
-        return int(self.builder.EndVector())
-
-    def table(self, fields: Mapping[int, int]) -> int:
-        self.builder.StartObject(max(fields) + 1)
-        for slot, value in fields.items():
-            if isinstance(value, _Byte):
-                self.builder.PrependUint8Slot(slot, value, 0)
-            else:
-                self.builder.PrependUOffsetTRelativeSlot(slot, value, 0)
-        return int(self.builder.EndObject())
-
-    def finish(self, place: int) -> bytes:
-        self.builder.Finish(place, file_identifier=_IDENTIFIER)
-        return bytes(self.builder.Output())
-
-
-def _packed(model: Any) -> bytes:
-    """The model as one flatbuffer; the schema's own Pack forgets how constants are aligned."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    class Aligned(schema.BufferT):  # type: ignore[misc]  # the schema is not typed
-        def Pack(self, builder: Any) -> Any:  # noqa: N802
-            place = _bytes(builder, self.data) if self.data is not None else None
-            schema.BufferStart(builder)
-            if place is not None:
-                schema.BufferAddData(builder, place)
-            return schema.BufferEnd(builder)
-
-    model.buffers = [Aligned(data=one.data) for one in model.buffers]
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-def _bytes(builder: Any, data: Any) -> int:
-    content = bytes(data)
-    builder.StartVector(1, len(content), 16)
-    builder.head -= len(content)
-    builder.Bytes[builder.head : builder.head + len(content)] = content
-    return int(builder.EndVector())

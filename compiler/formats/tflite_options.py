@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeward.compiler.tasks import task_spec
-from edgeward.errors import UsageError
+from edgeward.errors import UnsupportedError, UsageError
 
 from .base import Job
 from .context_length import CONTEXT_LENGTH, context_length
 
-ROTATION, PREFILL, LITERTLM = "rotation", "prefill", "litertlm"
-OPTIONS = frozenset({ROTATION, CONTEXT_LENGTH, PREFILL, LITERTLM})
+ROTATION, PREFILL, LITERTLM, MEDIAPIPE = "rotation", "prefill", "litertlm", "mediapipe"
+OPTIONS = frozenset({ROTATION, CONTEXT_LENGTH, PREFILL, LITERTLM, MEDIAPIPE})
+MEDIAPIPE_FILE = "mediapipe.tflite"
+# The class of MediaPipe Tasks that opens such a file.
+MEDIAPIPE_TASKS: Mapping[str, str] = {
+    "image-classification": "ImageClassifier",
+    "object-detection": "ObjectDetector",
+    "semantic-segmentation": "ImageSegmenter",
+    "text-classification": "TextClassifier",
+    "feature-extraction": "TextEmbedder",
+    "audio-classification": "AudioClassifier",
+}
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 HADAMARD, NONE = "hadamard", "none"
-_ROTATED = "int8-dynamic"
+_ROTATED, _INTEGERS = "int8-dynamic", "int8-static"
 _CONTEXT, _PREFILL = 1024, (128,)
 # Behind a sound there are but a few tokens that say what is to be written.
 _HEARD = (32,)
@@ -64,14 +75,40 @@ def _numbers(job: Job, name: str, most: int) -> tuple[int, ...]:
 
 def contained(job: Job) -> bool:
     """Whether a text generator is also to be one file for LiteRT-LM; UsageError for another."""
-    given = job.options.get(LITERTLM)
+    asked = _is_asked(job, LITERTLM)
+    if asked and job.source.task != _WRITES:
+        raise UsageError(f"{LITERTLM} is for text generators", why=f"not {job.source.task}")
+    return asked
+
+
+def for_mediapipe(job: Job) -> bool:
+    """Whether there is to be a file for MediaPipe Tasks beside the model.
+
+    Raises UsageError for another word than yes or no, UnsupportedError where no task opens it.
+    """
+    if not _is_asked(job, MEDIAPIPE):
+        return False
+    if job.source.task not in MEDIAPIPE_TASKS:
+        known = ", ".join(sorted(MEDIAPIPE_TASKS))
+        raise UnsupportedError(
+            f"MediaPipe Tasks have no class for {job.source.task}", why=f"they have for {known}"
+        )
+    if job.recipe.precision == _INTEGERS:
+        raise UnsupportedError(
+            f"MediaPipe Tasks open no file of {_INTEGERS}",
+            why="its inputs and outputs are int8, they take float32 and uint8",
+            next="edgeward compile … --precision int8-weights --option mediapipe=yes",
+        )
+    return True
+
+
+def _is_asked(job: Job, name: str) -> bool:
+    given = job.options.get(name)
     if not given:
         return False
     word = given[-1].lower()
     if len(given) > 1 or word not in (*_YES, *_NO):
-        raise UsageError(f"{LITERTLM}={given[-1][:20]} is not known", why="it is yes or no")
-    if word in _YES and job.source.task != _WRITES:
-        raise UsageError(f"{LITERTLM} is for text generators", why=f"not {job.source.task}")
+        raise UsageError(f"{name}={given[-1][:20]} is not known", why="it is yes or no")
     return word in _YES
 
 

@@ -12,12 +12,13 @@ from edgeward.compiler.stage_context import StageContext
 from edgeward.errors import StageError
 from edgeward.runtimes.engines.litert_file import TFLiteFile, read_tflite
 
-from .tflite_rules import float_products, refuse_static_graph
+from .tflite_rules import float_products, refuse_static_graph, unblocked_products
 from .tflite_samples import read_samples
 
 Steps = list[dict[str, Any]]
 # They multiply integers and round what flows in as it comes.
-_DYNAMIC = ("int8-dynamic", "int4-weights")
+_IN_BLOCKS = "int4-weights"
+_DYNAMIC = ("int8-dynamic", _IN_BLOCKS)
 
 
 def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
         kept = kept_steps(precision, read_tflite(source))
         round_file(source, target, [*steps, *kept], samples)
         counted.update(
+            fallbacks=len(unblocked_products(read_tflite(source))) * (precision == _IN_BLOCKS),
             rounded=_rounded(read_tflite(target)),
             weights=_weights(read_tflite(source)),
             bytes_before=source.stat().st_size,
@@ -50,8 +52,15 @@ def quantise(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
     return {
         **counted,
         "summary": f"{precision}, {counted['rounded']} tables of weights of {counted['weights']}, "
-        f"{counted['bytes_before'] / 2**20:.1f} -> {counted['bytes'] / 2**20:.1f} MiB",
+        f"{counted['bytes_before'] / 2**20:.1f} -> {counted['bytes'] / 2**20:.1f} MiB"
+        f"{_fallbacks(counted['fallbacks'])}",
     }
+
+
+def _fallbacks(count: int) -> str:
+    if not count:
+        return ""
+    return f"; {count} dense layers have rows that no block of 32 divides: 8 bits, a scale a row"
 
 
 def steps_of(precision: str, rotation: str = "none") -> Steps:
@@ -76,19 +85,39 @@ def steps_of(precision: str, rotation: str = "none") -> Steps:
 
 
 def kept_steps(precision: str, told: TFLiteFile) -> Steps:
-    """Return what leaves operators of a file in float, behind the other steps."""
+    """Return what other operators of a file get, behind the steps for all.
+
+    Products that only floats are right for stay in float; dense layers that do not take blocks
+    have 8 bits and a scale a row.
+    """
     if precision not in _DYNAMIC:
         return []
-    return [
+    kept: Steps = [
         {
-            # An operator is known by its outputs' names, a semicolon behind each.
-            "regex": f"^{re.escape(name)};$",
+            "regex": _by_output(name),
             "operation": "BATCH_MATMUL",
             "algorithm_key": "no_quantize",
             "op_config": {},
         }
         for name in float_products(told)
     ]
+    return kept if precision != _IN_BLOCKS else [*kept, *_rows_of_eight(told)]
+
+
+def _rows_of_eight(told: TFLiteFile) -> Steps:
+    from ai_edge_quantizer import qtyping, recipe
+
+    dense = qtyping.TFLOperationName.FULLY_CONNECTED
+    return [
+        step
+        for name in unblocked_products(told)
+        for step in recipe.dynamic_wi8c_afp32(regex=_by_output(name), operation_name=dense)
+    ]
+
+
+def _by_output(name: str) -> str:
+    """An operator is known by its outputs' names, a semicolon behind each."""
+    return f"^{re.escape(name)};$"
 
 
 def round_file(

@@ -15,7 +15,9 @@ _WHY = (
     "it has attention: products of two activations, whose softmax and norms need ranges that 256 "
     "steps for a whole tensor do not have (MiniLM keeps a cosine of 0.75 at best)"
 )
-_PRODUCT = "BATCH_MATMUL"
+_PRODUCT, _DENSE = "BATCH_MATMUL", "FULLY_CONNECTED"
+# The smallest block that kernels know.
+_BLOCK = 32
 _IN_BLOCKS, _NEWEST = "int4-weights", "litert"
 _NEXT = "edgeward compile … --format tflite --precision int8-dynamic"
 
@@ -53,6 +55,18 @@ def float_products(told: TFLiteFile) -> list[str]:
         for graph in told.graphs
         for operator in graph.operators
         if operator.name == _PRODUCT and graph.tensors[operator.inputs[0]].constant
+    ]
+
+
+def unblocked_products(told: TFLiteFile) -> list[str]:
+    """Return the outputs of dense layers, by name, whose rows of weights no block divides."""
+    return [
+        graph.tensors[operator.outputs[0]].name
+        for graph in told.graphs
+        for operator in graph.operators
+        if operator.name == _DENSE
+        and graph.tensors[operator.inputs[1]].constant
+        and graph.tensors[operator.inputs[1]].shape[-1] % _BLOCK
     ]
 
 

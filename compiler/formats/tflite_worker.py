@@ -18,6 +18,8 @@ from edgeward.runtimes.engines.litert_file import FileTensor, TFLiteFile, read_t
 from edgeward.runtimes.tasks.tokens import TextTokenizer
 
 from .onnx_assets import copy_assets
+from .tflite_mediapipe import open_task_front
+from .tflite_options import MEDIAPIPE_FILE
 
 FILE = "model.tflite"
 _IDS = "input_ids"
@@ -59,6 +61,11 @@ def convert(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     copy_assets(folder, assets, params["files"], tokenizer)
     if spec.modality in ("image", "image-text"):
         complete_settings(folder, assets)
+    if params["mediapipe"]:
+        context.progress(0.7, "converting for MediaPipe")
+        sizes = next(iter(named.values()))
+        task = open_task_front(spec, folder, assets, model, sizes)
+        write_signatures({"serving_default": task}, list(task.inputs), context.out / MEDIAPIPE_FILE)
     told = read_tflite(path)
     return {
         **signature(told, first),

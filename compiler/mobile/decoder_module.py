@@ -11,6 +11,9 @@ from torch import nn
 from .decoder_cache import Slots, slot_cache
 from .decoder_kinds import open_masks
 
+# Rows that tell what an embedding does to them.
+_TRIED = 64
+
 
 class CachedDecoder(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
     """The model behind a cache that comes as inputs and goes as outputs."""
@@ -81,15 +84,67 @@ class SplitHead(nn.Module):  # type: ignore[misc]  # torch is typed in its room 
         return torch.cat([piece(states) for piece in self.pieces], dim=-1)
 
 
+class SplitEmbedding(nn.Module):  # type: ignore[misc]  # torch is typed in its room alone
+    """Look-ups in the pieces of a head that the embedding shares its weights with.
+
+    Each piece is looked up in and multiplied with, so a file holds one copy of it. A token's row
+    is that of its own piece and zeros from the others, which adds nothing.
+    """
+
+    def __init__(self, head: SplitHead, scale: float) -> None:
+        super().__init__()
+        self.pieces, self._scale = head.pieces, scale
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return (…, width) of ids int32 or int64 (…)."""
+        rows, start = [], 0
+        for piece in self.pieces:
+            count = piece.weight.shape[0]
+            place = ids - start
+            inside = torch.minimum(
+                torch.maximum(place, torch.zeros_like(place)), torch.full_like(place, count - 1)
+            )
+            shown = (place == inside)[..., None].to(piece.weight.dtype)
+            rows.append(nn.functional.embedding(inside, piece.weight) * shown)
+            start += count
+        found = rows[0]
+        for row in rows[1:]:
+            found = found + row
+        return found if self._scale == 1.0 else found * self._scale
+
+
 def split_head(model: Any, columns: int) -> None:
-    """Put a `SplitHead` in place of the model's head where its vocabulary has more columns."""
-    head = model.get_output_embeddings()
+    """Put a `SplitHead` in place of the model's head where its vocabulary has more columns.
+
+    An embedding that is the same matrix looks up in its pieces.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if not isinstance(head, nn.Linear) or head.weight.shape[0] <= columns:
         return
+    split = SplitHead(head, columns)
+    _replace(model, head, split)
+    scale = _scale(embedding, head.weight)
+    if scale is not None:
+        _replace(model, embedding, SplitEmbedding(split, scale))
+
+
+def _scale(embedding: nn.Module, weight: torch.Tensor) -> float | None:
+    """Return what an embedding multiplies a head's rows by, None where it has others."""
+    own = getattr(embedding, "weight", None)
+    if own is None or own.data_ptr() != weight.data_ptr() or own.shape != weight.shape:
+        return None
+    ids = torch.linspace(0, len(weight) - 1, _TRIED).long()
+    scale = float(getattr(embedding, "embed_scale", 1.0))
+    with torch.no_grad():
+        alike = torch.allclose(embedding(ids), weight[ids] * scale, rtol=1e-6, atol=0.0)
+    return scale if alike else None
+
+
+def _replace(model: Any, old: nn.Module, new: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if child is head:
-                setattr(parent, name, SplitHead(head, columns))
+            if child is old:
+                setattr(parent, name, new)
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:

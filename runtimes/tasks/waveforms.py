@@ -24,10 +24,10 @@ class Waveforms:
         settings = read_settings(folder / "preprocessor_config.json")
         stated = settings.get("sampling_rate", _RATE)
         self.rate = stated if type(stated) is int and 1000 <= stated <= 768_000 else _RATE
-        self._normalises = settings.get("do_normalize", True) is not False
+        self.normalises = settings.get("do_normalize", True) is not False
 
     def __call__(self, samples: Floats) -> dict[str, Tensor]:
         """Return what the graph reads of samples (samples,) at the model's rate."""
-        if self._normalises:
+        if self.normalises:
             samples = (samples - samples.mean()) / np.sqrt(samples.var() + np.float32(_EPSILON))
         return {WAVE: np.ascontiguousarray(samples[None], np.float32)}

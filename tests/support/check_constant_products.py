@@ -3,7 +3,8 @@
 usage: check_constant_products.py FOLDER. Prints JSON: for a product of two constants, and of one
 on the left, how many are left in float by rule, and the cosine of the rounded file with the rule
 and without it (null where it is no number or the file is refused); and the operators that are left
-of attention over constants without dropout and with it.
+of attention over constants without dropout and with it; and of two layers in blocks of 4 bits the
+type of each one's weights by the length of their rows, with the cosine of the file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from edgeward.compiler.mobile.front import Front
 from edgeward.compiler.mobile.graph import simplified
 from edgeward.runtimes.engines.litert_file import read_tflite
 
-_PRECISION, _WIDTH = "int8-dynamic", 32
+_PRECISION, _BLOCKS, _WIDTH = "int8-dynamic", "int4-weights", 32
 
 
 def buffer(*shape: int, seed: int) -> torch.Tensor:
@@ -62,6 +63,34 @@ class Attended(nn.Module):
         return given + functional.scaled_dot_product_attention(
             self.query, self.key, self.value, dropout_p=self.dropout
         )
+
+
+class Narrow(nn.Module):
+    """A layer whose rows a block of 32 divides, and one whose rows none does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(64, 48), nn.Linear(48, _WIDTH)
+        self.wide.weight.data = buffer(48, 64, seed=4)
+        self.narrow.weight.data = buffer(_WIDTH, 48, seed=5)
+
+    def forward(self, given: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.narrow(torch.tanh(self.wide(given))),)
+
+
+def in_blocks(folder: Path) -> dict[str, Any]:
+    """Round the two layers, as the format does."""
+    source, rounded = (folder / f"narrow.{kind}.tflite" for kind in ("float", "rounded"))
+    front = Front(Narrow().eval(), {"given": torch.zeros(2, 8, 64)}, ("found",), {})
+    write_signatures({"serving_default": front}, ["given"], source)
+    given = np.asarray(buffer(2, 8, 64, seed=6).numpy())
+    wanted, told = computed(source, given), read_tflite(source)
+    round_file(source, rounded, [*steps_of(_BLOCKS), *kept_steps(_BLOCKS, told)])
+    weights = [one for one in read_tflite(rounded).graphs[0].tensors if one.size > 1000]
+    return {
+        "types": {str(one.shape[-1]): one.dtype for one in weights},
+        "cosine": cosine(wanted, computed(rounded, given)),
+    }
 
 
 def computed(path: Path, given: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -103,6 +132,7 @@ def main() -> None:
     found = {
         "two": held(folder, "two", alone=True),
         "left": held(folder, "left", alone=False),
+        "blocks": in_blocks(folder),
         "attended": {str(dropout): left(dropout) for dropout in (0.0, 0.5)},
     }
     print(json.dumps(found))

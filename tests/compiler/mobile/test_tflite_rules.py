@@ -13,8 +13,9 @@ from tiny_tflite import tiny_tflite
 
 from edgeward.compiler.formats import tflite
 from edgeward.compiler.formats.base import Job
-from edgeward.compiler.formats.tflite_delegates import DELEGATES, absorbed, is_integer, words
-from edgeward.compiler.formats.tflite_options import contained, slots_of
+from edgeward.compiler.formats.tflite_delegate_tables import DELEGATES
+from edgeward.compiler.formats.tflite_delegates import absorbed, is_integer, left_by, words
+from edgeward.compiler.formats.tflite_options import contained, for_mediapipe, slots_of
 from edgeward.compiler.formats.tflite_rules import float_products, refuse_static_graph
 from edgeward.compiler.recipe import recipe_for
 from edgeward.compiler.shapes import FixedShapes
@@ -214,9 +215,35 @@ def test_what_lies_between_a_parts_ends_is_absorbed() -> None:
 
 
 def test_the_tables_name_operators_that_there_are() -> None:
+    assert [delegate.name for delegate in DELEGATES] == ["GPU", "NNAPI", "QNN", "Edge TPU"]
     for delegate in DELEGATES:
         assert delegate.operators <= set(OPERATORS)
-        assert delegate.source
+        assert delegate.source.startswith("https://")
+
+
+def left(name: str, operator: str, *shapes: tuple[int, ...], blocks: bool = False) -> str:
+    """What a delegate says of an operator between tensors of such shapes, the first a constant."""
+    delegate = next(one for one in DELEGATES if one.name == name)
+    constant = FileTensor("w", "int4", (9, 8, 7, 6, 5), 4, 8, blocks)
+    tensors = [constant, *(FileTensor("t", "float32", shape, 0) for shape in shapes)]
+    ports = tuple(range(len(tensors)))
+    one = FileOperator(operator, 1, (*ports[:-1], -1), ports[-1:])
+    return left_by(delegate, FileGraph(tensors, [one], (), ()), one)
+
+
+def test_what_a_delegate_leaves_is_told_with_why() -> None:
+    flat, five = (2, 3), (1, 2, 3, 4, 5)
+    assert left("GPU", "BROADCAST_TO", flat, flat) == "BROADCAST_TO"
+    assert left("GPU", "GELU", flat, flat) == ""
+    assert left("GPU", "RESHAPE", flat, five) == "RESHAPE of 5 axes"
+    assert left("QNN", "RESHAPE", flat, five) == ""
+    assert left("QNN", "FULLY_CONNECTED", flat, flat, blocks=True) == "FULLY_CONNECTED in blocks"
+    assert left("GPU", "FULLY_CONNECTED", flat, flat, blocks=True) == ""
+
+
+def test_a_batch_of_one_is_no_axis_of_the_edge_tpu() -> None:
+    assert left("Edge TPU", "ADD", (1, 8, 8, 3), (1, 1, 1)) == ""
+    assert left("Edge TPU", "ADD", (2, 8, 8, 3), (1, 1, 1)) == "ADD of 4 axes"
 
 
 def test_what_is_left_is_told_in_words() -> None:
@@ -228,3 +255,18 @@ def test_a_file_of_integers_is_known_by_its_ends() -> None:
     floats = parse_tflite(memoryview(tiny_tflite({"a": [1, 2]})))
     integers = parse_tflite(memoryview(tiny_tflite({"a": [1, 2]}, integers=True)))
     assert [is_integer(floats), is_integer(integers)] == [False, True]
+
+
+def test_mediapipe_is_for_tasks_that_it_has_and_for_floats(tmp_path: Path) -> None:
+    yes = {"mediapipe": ("yes",)}
+    assert for_mediapipe(job(tmp_path, options=yes))
+    assert not for_mediapipe(job(tmp_path, options={"mediapipe": ("no",)}))
+    assert not for_mediapipe(job(tmp_path))
+    with pytest.raises(UnsupportedError, match="no class for fill-mask"):
+        tflite.check(job(tmp_path, task="fill-mask", options=yes))
+    with pytest.raises(UnsupportedError, match="no file of int8-static"):
+        tflite.check(
+            job(tmp_path, precision="int8-static", task="image-classification", options=yes)
+        )
+    with pytest.raises(UsageError, match="mediapipe=perhaps is not known"):
+        tflite.check(job(tmp_path, options={"mediapipe": ("perhaps",)}))
