@@ -224,7 +224,7 @@ def _document(proved: Proved, name: str, texts: ProofTexts) -> dict[str, Any]:
         "recipe": {
             "format": job.recipe.format,
             "precision": job.recipe.precision,
-            "granularity": job.recipe.granularity,
+            "granularity": proved.artifact.granularity or job.recipe.granularity,
             "calibration_sha256": proved.artifact.calibration_sha256,
             "seed": 0,
             "options": dict(proved.options),

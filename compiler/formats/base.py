@@ -54,7 +54,8 @@ class Artifact:
     stages measured of it against the original, `findings` in words what they found wrong.
     `engine_module` is what opens it in a stage where
     the engine is none of the runtimes' own; `pending` is what only the device can show; `verified`
-    is what the manifest says of what ran it.
+    is what the manifest says of what ran it, `granularity` what one scale is shared by where that
+    is not the recipe's.
     """
 
     model: StageInput
@@ -72,6 +73,7 @@ class Artifact:
     engine_module: str | None = None
     pending: tuple[str, ...] = ()
     verified: str = "engine"
+    granularity: str = ""
 
     @property
     def calibration_sha256(self) -> str | None:

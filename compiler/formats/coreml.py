@@ -22,7 +22,15 @@ from edgeward.compiler.tolerance import Tolerances
 from edgeward.errors import UnsupportedError
 
 from .base import Artifact, Job, Stages
-from .coreml_options import ENGINE, OPTIONS, STATES_FROM_IOS, cache_length, chunk_bytes, ios_of
+from .coreml_options import (
+    BLOCK,
+    ENGINE,
+    OPTIONS,
+    STATES_FROM_IOS,
+    cache_length,
+    chunk_bytes,
+    ios_of,
+)
 from .coreml_tolerances import TOLERANCES
 
 __all__ = ["ENGINE", "OPTIONS"]
@@ -103,6 +111,7 @@ def build(job: Job, stages: Stages) -> Artifact:
         stages=tuple(done),
         parts={role: f"{role}.mlpackage/{ENTRY}" for role in roles},
         options={"chunks": chunks, "size_bytes": int(str(model.data["size_bytes"]))},
+        granularity=_granularity(job),
         files={
             **{name: Path(__file__).with_name("coreml_device") / name for name in _ON_DEVICE},
             CASES: graph.path / CASES,
@@ -114,6 +123,12 @@ def build(job: Job, stages: Stages) -> Artifact:
         verified="reference-evaluator",
         **fixed,
     )
+
+
+def _granularity(job: Job) -> str:
+    """A text generator's 8 bits have a scale for each block, see `coreml_choice.py`."""
+    blocks = job.recipe.precision == "int8-weights" and job.source.task == "text-generation"
+    return f"block-{BLOCK}" if blocks else ""
 
 
 def engine_options(job: Job) -> dict[str, str | int | float | bool]:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from .coreml_moments import Flow, Sample, key_of, outputs_of, sensitivity
-from .coreml_options import WIDEST
+from .coreml_options import BLOCK, WIDEST
 from .coreml_rounding import Rounded, to_grid, to_table
 from .coreml_weights import CONVOLUTION, LOOKUP, TIED, Weight
 
 CALIBRATED = frozenset({"w8a8", "palette4", "int4-weights", "int4-channels", "mixed"})
-_BLOCK = 32
 _GROUP = 16
 _MIXED_BITS = 6.0
 _SENSED = 8
@@ -35,8 +34,13 @@ def choice_for(
     flows: Mapping[str, Flow],
     model: Any,
     samples: Sequence[Sample],
+    *,
+    writes: bool,
 ) -> Choice:
-    """Return how a precision rounds each of a program's weights."""
+    """Return how a precision rounds each of a program's weights.
+
+    What `writes` text adds up a token's errors: its 8 bits have a scale for each block.
+    """
     if precision == "mixed":
         raised, layers = _raised(weights, flows, model, samples)
         return Choice(
@@ -48,7 +52,7 @@ def choice_for(
             layers,
         )
     rules: dict[str, Callable[[Weight], Rounded | None]] = {
-        "int8-weights": _eight,
+        "int8-weights": _eight_blocks if writes else _eight,
         "w8a8": _eight,
         "palette6": lambda weight: _six(weight, ios),
         "palette4": lambda weight: _four_tables(weight, _moments(flows, weight)),
@@ -60,6 +64,12 @@ def choice_for(
 
 def _eight(weight: Weight) -> Rounded:
     return to_grid(weight.matrix, 8, None)
+
+
+def _eight_blocks(weight: Weight) -> Rounded:
+    """A kernel's places would be no boxes."""
+    whole = weight.kind == CONVOLUTION or weight.matrix.shape[1] % BLOCK
+    return to_grid(weight.matrix, 8, None if whole else BLOCK)
 
 
 def _six(weight: Weight, ios: int) -> Rounded:
@@ -81,9 +91,9 @@ def _four_blocks(weight: Weight, moments: Any) -> Rounded:
     """Blocks of a kernel's places would not be boxes: those have a scale a row."""
     if weight.kind == TIED or _is_head(weight):
         return _eight(weight)
-    if weight.kind == CONVOLUTION or weight.matrix.shape[1] % _BLOCK:
+    if weight.kind == CONVOLUTION or weight.matrix.shape[1] % BLOCK:
         return _eight(weight)
-    return to_grid(weight.matrix, 4, _BLOCK, moments)
+    return to_grid(weight.matrix, 4, BLOCK, moments)
 
 
 def _four_rows(weight: Weight, moments: Any) -> Rounded:

@@ -34,6 +34,8 @@ DEFAULT_CACHE = 512
 # Read in reports of others, not measured here: above this a chunk leaves the Neural Engine.
 CHUNK_BYTES: Mapping[bool, int] = {True: 1_000_000_000, False: 1_700_000_000}
 WIDEST = 16_384
+# Inputs of a product that share a scale where a precision is by blocks.
+BLOCK = 32
 _SIZE = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?(kB|MB|GB|K|M|G)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 

@@ -30,7 +30,7 @@ from .coreml_program import converted, describe, labels_of, merge, save, size_of
 from .coreml_weights import Weight, rewrite, weights_of
 from .onnx_assets import copy_assets
 
-MAIN = "main"
+MAIN, WRITES = "main", "text-generation"
 _MOST_FILES = 64
 
 
@@ -126,7 +126,9 @@ def compress(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]
             if precision == "w8a8":
                 counts["inputs"] += round_inputs(program, flows)
             weights = list(weights_of(program))
-            choice = choice_for(precision, ios, weights, flows, model, samples)
+            choice = choice_for(
+                precision, ios, weights, flows, model, samples, writes=spec.name == WRITES
+            )
             said = _Said(context, len(weights), choice)
             counts["weights"] += rewrite(program, said, ios)
             return choice
