@@ -1,6 +1,6 @@
 """Core ML packages: ours beside a plain coremltools conversion of the same model, by the evaluator.
 
-usage: python benchmarks/mobile/coreml.py MODEL [--task TASK] [--precisions A,B] [--picture OUT.svg]
+usage: python benchmarks/mobile/coreml.py MODEL [--task TASK] [--precisions A,B] [--out FOLDER]
 
 Both are made in the `coreml` toolchain, one thread, and each saved package is read again and run
 operator by operator, rounded to float16, against the float32 original on sentences that neither
@@ -22,6 +22,7 @@ from typing import Any
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.recipe import RECIPES
 from edgeward.compiler.toolchains.manager import Toolchains
+from edgeward.targets.probe import probe
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "onnx"))
 
@@ -38,19 +39,23 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--task", default="feature-extraction")
     parser.add_argument("--precisions", default="")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--out", type=Path, help="Keep the table and a picture there.")
     asked = parser.parse_args()
     known = [precision for name, precision in RECIPES if name == "coreml"]
     precisions = asked.precisions.split(",") if asked.precisions else known
     rows = measured(asked.model, asked.task, precisions)
-    if asked.picture is not None:
-        draw(asked.picture, f"{asked.model.name}: Core ML packages by the evaluator", rows)
+    if asked.out is not None:
+        keep(asked.out, asked.model.name, rows)
 
 
-def draw(picture: Path, title: str, rows: list[dict[str, Any]]) -> None:
-    """Draw size and accuracy."""
-    given = json.dumps(rows)
-    subprocess.run([room("plot"), PICTURE, picture, title], input=given, text=True, check=True)
+def keep(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Write the table, and draw size and accuracy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = probe()
+    title = f"{name}; {machine.cpu_model}, Core ML packages by the evaluator\n\n"
+    (folder / f"{name}.md").write_text(title + "\n".join([*head(rows[0]), *map(line, rows)]) + "\n")
+    command = [room("plot"), PICTURE, folder / f"{name}.svg", name]
+    subprocess.run(command, input=json.dumps(rows), text=True, check=True)
 
 
 def measured(model: Path, task: str, precisions: list[str]) -> list[dict[str, Any]]:
@@ -63,23 +68,27 @@ def measured(model: Path, task: str, precisions: list[str]) -> list[dict[str, An
         with subprocess.Popen(
             list(map(str, command)), env=environment, stdout=subprocess.PIPE, text=True
         ) as child:
-            for line in child.stdout or ():
-                if line.startswith("{"):
-                    rows.append(json.loads(line))
-                    show(rows)
+            for said in child.stdout or ():
+                if said.startswith("{"):
+                    rows.append(json.loads(said))
+                    print(
+                        "\n".join([*(head(rows[0]) if len(rows) == 1 else ()), line(rows[-1])]),
+                        flush=True,
+                    )
     if child.returncode:
         raise SystemExit(child.returncode)
     return rows
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print the newest row, the head before the first."""
-    row = rows[-1]
-    figures = [name for name in row if name not in ("precision", "who")]
-    if len(rows) == 1:
-        print(f"| precision | who | {' | '.join(figures)} |\n" + "|---" * (len(row)) + "|")
-    cells = [f"{row[name]:.5g}" if row[name] is not None else "fails" for name in figures]
-    print(f"| {row['precision']} | {row['who']} | {' | '.join(cells)} |", flush=True)
+def head(row: dict[str, Any]) -> list[str]:
+    """The table's first two lines."""
+    return [f"| {' | '.join(row)} |", "|---" * len(row) + "|"]
+
+
+def line(row: dict[str, Any]) -> str:
+    """One line of the table."""
+    cells = [value if isinstance(value, str) else f"{value:.5g}" for value in row.values()]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

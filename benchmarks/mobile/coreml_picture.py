@@ -1,4 +1,4 @@
-"""Draws size and accuracy. usage: coreml_picture.py OUT.svg TITLE, the rows on stdin."""
+"""Draws size and accuracy. usage: coreml_picture.py OUT.svg MODEL, the rows on stdin."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def main() -> None:
     axes.set_yscale("log")
     axes.set_xlabel("MB")
     axes.set_ylabel("lost: 1 - cosine, or KL in nats")
-    axes.set_title(f"{sys.argv[2]}. Down and left is better; blue: ours, orange: plain", size=10)
+    title = f"{sys.argv[2]} in Core ML, by the evaluator"
+    axes.set_title(f"{title}. Down and left is better; blue: ours, orange: plain", size=10)
     figure.tight_layout()
     figure.savefig(sys.argv[1], metadata={"Date": None})
 
