@@ -207,7 +207,7 @@ def _compress(job: Job, convert: StageResult, stages: Stages) -> StageSpec:
     return StageSpec(
         name="compress",
         call=f"{_WORKER}:compress",
-        version=5,
+        version=6,
         inputs={
             "source": StageInput(source.folder, source.digest),
             "model": convert.as_input(),

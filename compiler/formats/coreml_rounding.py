@@ -23,20 +23,24 @@ _KNOTS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Integers and their scales: the weight is their product.
+    """Integers, their scales and what they are at zero: a weight is scale * (data - offset).
 
-    `data` int8 (rows, columns), `scale` float16 (rows, columns / block) or (rows, 1).
+    `data` int8 (rows, columns), `scale` float16 (rows, columns / block) or (rows, 1), `offset` int8
+    of the same shape, None where it is 0 everywhere.
     """
 
     data: NDArray[np.int8]
     scale: NDArray[np.float16]
     bits: int
+    offset: NDArray[np.int8] | None = None
 
     def dense(self) -> Floats:
         """The weights that the engine computes with."""
-        rows, columns = self.data.shape
-        repeated = np.repeat(self.scale.astype(np.float32), columns // self.scale.shape[1], axis=1)
-        return np.asarray(self.data.astype(np.float32) * repeated).reshape(rows, columns)
+        times = self.data.shape[1] // self.scale.shape[1]
+        whole = self.data.astype(np.float32)
+        if self.offset is not None:
+            whole -= np.repeat(self.offset, times, axis=1)
+        return np.asarray(whole * np.repeat(self.scale.astype(np.float32), times, axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +65,21 @@ Rounded = Grid | Table
 
 
 def to_grid(weight: Floats, bits: int, block: int | None, moments: Any = None) -> Grid:
-    """Round rows, or blocks of `block` columns, to a symmetric grid."""
+    """Round rows to a symmetric grid, or blocks of `block` columns to one of their own range."""
     rows, columns = weight.shape
-    largest = 2 ** (bits - 1) - 1
     blocks = weight.reshape(rows, -1, block or columns)
-    least = float(np.finfo(np.float16).tiny)
-    scale = _best_scale(blocks, largest, clipped=bits < 8).astype(np.float16)
-    scale = np.maximum(scale, np.float16(least))
+    least, largest = _ends(bits, symmetric=block is None)
+    scale, offset = _best_grid(blocks, (least, largest), clipped=bits < 8)
     steps = np.repeat(scale.astype(np.float32), block or columns, axis=1)
+    zeros = np.repeat(offset, block or columns, axis=1)
 
     def nearest(column: Any, at: int) -> tuple[Any, Any]:
-        step = _tensor(steps[:, at])
-        index = (column / step).round().clamp(-largest, largest)
-        return index, index * step
+        step, zero = _tensor(steps[:, at]), _tensor(zeros[:, at])
+        index = ((column / step).round() + zero).clamp(least, largest)
+        return index, (index - zero) * step
 
     data = _rounded(weight, nearest, moments).astype(np.int8)
-    return Grid(data, scale, bits)
+    return Grid(data, scale, bits, None if block is None else offset.astype(np.int8))
 
 
 def to_table(weight: Floats, bits: int, group: int | None, moments: Any = None) -> Table:
@@ -138,19 +141,50 @@ def _spread(moments: Any) -> Any:
     return torch.linalg.cholesky(inverse, upper=True).float()
 
 
-def _best_scale(blocks: Floats, largest: int, *, clipped: bool) -> Floats:
-    """The scale of each block with the least squared error; few bits gain by cutting peaks."""
-    peak = np.abs(blocks).max(axis=2) / largest
-    if not clipped:
-        return np.asarray(peak, np.float32)
-    best, least = peak, np.full(peak.shape, np.inf, np.float32)
-    for share in np.linspace(0.6, 1.0, 21, dtype=np.float32):
-        step = np.maximum(peak * share, 1e-12)[..., None]
-        kept = np.clip(np.round(blocks / step), -largest, largest) * step
-        error = ((blocks - kept) ** 2).sum(axis=2)
-        best = np.where(error < least, peak * share, best)
+def _ends(bits: int, *, symmetric: bool) -> tuple[int, int]:
+    """The least and the largest integer; as many below zero as above where it is symmetric."""
+    largest = 2 ** (bits - 1) - 1
+    return (-largest if symmetric else -largest - 1), largest
+
+
+def _best_grid(
+    blocks: Floats, ends: tuple[int, int], *, clipped: bool
+) -> tuple[NDArray[np.float16], Floats]:
+    """The scale and the zero of each block with the least squared error (rows, blocks).
+
+    Few bits gain by cutting peaks. Zero stays a number of the grid, and the zero of a symmetric
+    one is 0.
+    """
+    best, least = _grid(blocks, ends, 1.0), np.full(blocks.shape[:2], np.inf, np.float32)
+    for share in np.linspace(0.6, 1.0, 21) if clipped else ():
+        scale, zero = _grid(blocks, ends, float(share))
+        step = scale.astype(np.float32)[..., None]
+        whole = np.clip(np.round(blocks / step) + zero[..., None], *ends)
+        error = ((blocks - (whole - zero[..., None]) * step) ** 2).sum(axis=2)
+        better = error < least
+        best = np.where(better, scale, best[0]), np.where(better, zero, best[1])
         least = np.minimum(error, least)
-    return np.asarray(best, np.float32)
+    return best
+
+
+def _grid(
+    blocks: Floats, ends: tuple[int, int], share: float
+) -> tuple[NDArray[np.float16], Floats]:
+    """The grid over a share of each block's range."""
+    least, largest = ends
+    if least == -largest:
+        step = np.abs(blocks).max(axis=2) * share / largest
+        return _halved(step), np.zeros(step.shape, np.float32)
+    low = np.minimum(blocks.min(axis=2), 0) * share
+    high = np.maximum(blocks.max(axis=2), 0) * share
+    step = _halved((high - low) / (largest - least))
+    zero = np.clip(np.round(least - low / step.astype(np.float32)), least, largest)
+    return step, np.asarray(zero, np.float32)
+
+
+def _halved(step: Floats) -> NDArray[np.float16]:
+    """A step in float16, never zero."""
+    return np.asarray(np.maximum(step, np.finfo(np.float16).tiny), np.float16)
 
 
 def _tables(groups: Floats, importance: Floats, size: int) -> Floats:

@@ -115,9 +115,12 @@ def _written(mb: Any, weight: Weight, rounded: Rounded, how: dict[str, Any]) -> 
     shape = weight.op.outputs[0].val.shape
     kind = weight.op.outputs[0].val.dtype
     if isinstance(rounded, Grid):
+        whole, blocks = _sub_byte(f"int{rounded.bits}"), _per_block(rounded.scale, shape)
+        if rounded.offset is not None:
+            how["offset"] = _laid(rounded.offset, weight, blocks).astype(whole)
         return mb.constexpr_blockwise_shift_scale(
-            data=_laid(rounded.data, weight, shape).astype(_sub_byte(f"int{rounded.bits}")),
-            scale=_laid(rounded.scale, weight, _per_block(rounded.scale, shape)).astype(kind),
+            data=_laid(rounded.data, weight, shape).astype(whole),
+            scale=_laid(rounded.scale, weight, blocks).astype(kind),
             **how,
         )
     tables = len(rounded.values)

@@ -43,6 +43,8 @@ def main() -> None:
     scaled = weight * np.linspace(0.1, 10, 64, dtype=np.float32)[:, None]
     grid = to_grid(scaled, 8, None)
     steps = np.abs(scaled).max(axis=1, keepdims=True) / 127
+    above = np.abs(weight)
+    own = above.reshape(64, -1, 32).max(axis=2).repeat(32, axis=1) / 255
     few = random.choice([-0.5, 0.25, 1.5], (32, 64)).astype(np.float32)
     tailed = np.sign(weight[:16]) * np.abs(weight[:16]) ** 3  # most are small, few are large
     best = least_error(tailed.ravel(), 64)
@@ -53,6 +55,9 @@ def main() -> None:
         "int8_within_half_a_step": float((np.abs(grid.dense() - scaled) / steps).max()),
         "int8_is_its_product": float(
             np.abs(grid.dense() - grid.data * grid.scale.astype(np.float32)).max()
+        ),
+        "blocks_within_half_a_step_of_their_range": float(
+            (np.abs(to_grid(above, 8, 32).dense() - above) / own).max()
         ),
         "few_values_are_exact": float(np.abs(to_table(few, 4, 16).dense() - few).max()),
         "table_bits": int(to_table(weight, 4, 16).indices.max()),

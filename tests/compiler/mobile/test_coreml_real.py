@@ -96,6 +96,7 @@ def test_rounding_is_what_it_says(python: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["int8_within_half_a_step"] < 0.51
     assert found["int8_is_its_product"] < 1e-5
+    assert found["blocks_within_half_a_step_of_their_range"] < 0.55
     assert found["few_values_are_exact"] == 0
     assert (
         0.99 < found["long_tailed_over_best"] < 2
