@@ -59,13 +59,17 @@ def plan_bundles(
     Raises DoesNotFitError for what a target does not hold by the plan.
     """
     reporter = reporter if reporter is not None else NullReporter()
-    source = open_source(
+    source = _opened(request)
+    return source, _planned(request, source, foresee(source), reporter)
+
+
+def _opened(request: CompileRequest) -> Source:
+    return open_source(
         request.model,
         revision=request.revision,
         task=request.task,
         coverages=coverages_of(request),
     )
-    return source, _planned(request, source, foresee(source), reporter)
 
 
 def _planned(
@@ -96,12 +100,13 @@ def compile_model(
     """
     reporter = reporter if reporter is not None else NullReporter()
     with timed_stage(reporter, "source") as said:
-        source, plans = plan_bundles(request, reporter)
+        source = _opened(request)
+        foresight = foresee(source)
+        plans = _planned(request, source, foresight, reporter)
         said(
             f"{source.architecture}, {source.weight_bytes / 2**20:.1f} MiB of weights, "
             f"sha256 {source.weights_sha256[:8]}…"
         )
-    foresight = foresee(source)
     for row in filter(None, (foresight.of(plan.jobs[0]) for plan in plans)):
         reporter.note(f"plan: {words(row)}")
     name, texts = model_name(request, source), proof_texts(given_of(request.evaluation, source))

@@ -11,6 +11,7 @@ from .formats.base import Job, Stages
 from .package import Proved
 from .progress import NullReporter
 from .prove import prove, race
+from .recipe import EXACT
 from .texts import ProofTexts
 
 
@@ -19,12 +20,13 @@ def search(
 ) -> tuple[Proved, list[Tried]]:
     """Prove every job that is needed, time those that pass in turn, return the fastest.
 
-    The whole trail comes with it. The first job is the exact one that the others are held against:
-    it is returned where nothing is faster, and where it falls short itself. Where their engine
-    does not run here, the smallest is taken for the fastest.
+    The whole trail comes with it. Where the exact one falls short nothing else is trusted, and it
+    is returned; so is the first where none passes. Where their engine does not run here, the
+    smallest is taken for the fastest. Raises UnsupportedError where none can be made.
     """
     proved: list[Proved] = []
     trail: list[Tried] = []
+    refused: UnsupportedError | None = None
     for job in jobs:
         unless = job.recipe.unless
         if unless in (one.job.recipe.precision for one in proved if not one.failures):
@@ -34,6 +36,7 @@ def search(
         try:
             one = prove(job, texts, stages)
         except UnsupportedError as error:
+            refused = error
             trail.append(Tried(precision=job.recipe.precision, passed=False, reason=error.what))
             continue
         if one.failures:
@@ -41,15 +44,18 @@ def search(
             trail.append(Tried(precision=job.recipe.precision, passed=False, reason=reason))
         if not one.failures or not proved:
             proved.append(one)
-    if proved[0].failures:
+    if refused is not None and not proved:
+        raise refused
+    kept = [one for one in proved if not one.failures]
+    if not kept or (proved[0].failures and proved[0].job.recipe.precision == EXACT):
         return proved[0], trail
-    timed = proved[0].benchmark is not None
-    ratios = race(proved, stages) if timed else _sizes(proved)
-    say, first = _by_time if timed else _by_size, proved[0].job.recipe.precision
+    timed = kept[0].benchmark is not None
+    ratios = race(kept, stages) if timed else _sizes(kept)
+    say, first = _by_time if timed else _by_size, kept[0].job.recipe.precision
     trail += [say(name, ratio, first) for name, ratio in ratios.items()]
     for tried in trail:
         reporter.note(f"auto: {tried.precision}: {tried.reason}")
-    return min(proved, key=lambda one: ratios[one.job.recipe.precision]), trail
+    return min(kept, key=lambda one: ratios[one.job.recipe.precision]), trail
 
 
 def _sizes(proved: Sequence[Proved]) -> dict[str, float]:

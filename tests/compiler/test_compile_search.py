@@ -160,6 +160,17 @@ def test_a_mixed_one_is_tried_where_the_plain_one_falls_short(tmp_path: Path) ->
     assert [one.precision for one in trail if one.passed] == ["fp32", "int8-mixed"]
 
 
+def test_without_the_exact_one_the_first_need_not_pass(tmp_path: Path) -> None:
+    short = frozenset({"int8-dynamic"})
+    chosen, _, _ = run(tmp_path, MIXED, tried=("int8-dynamic", "int8-mixed"), falls_short=short)
+    assert (chosen.job.recipe.precision, chosen.failures) == ("int8-mixed", [])
+
+
+def test_where_none_can_be_made_it_is_said_why(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="nothing to quantise"):
+        run(tmp_path, FASTER, tried=("int8-dynamic",), unsupported=True)
+
+
 def test_a_mixed_one_is_not_tried_where_the_plain_one_passes(tmp_path: Path) -> None:
     chosen, trail, _ = run(tmp_path, MIXED, tried=tuple(MIXED))
     assert chosen.job.recipe.precision == "int8-dynamic"
