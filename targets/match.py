@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -133,9 +134,14 @@ def _gpu(rules: MatchRules, fingerprint: Fingerprint) -> list[str]:
 
 def _gpu_name(rules: MatchRules, fingerprint: Fingerprint) -> list[str]:
     name = fingerprint.gpu_name or ""
-    if not rules.gpu or any(wanted in name for wanted in rules.gpu):
+    if not rules.gpu or any(_is_word_of(wanted, name) for wanted in rules.gpu):
         return []
     return [f"the GPU is {name or 'unknown'}, needs {' or '.join(rules.gpu)}"]
+
+
+def _is_word_of(wanted: str, name: str) -> bool:
+    """An L40S is no L4, a GH200 no H200."""
+    return re.search(rf"(?<![0-9A-Za-z]){re.escape(wanted)}(?![0-9A-Za-z])", name) is not None
 
 
 def _engines(engines: Iterable[Engine], fingerprint: Fingerprint) -> list[str]:

@@ -335,14 +335,27 @@ def test_the_more_particular_profile_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "target"),
-    [("NVIDIA H200", "h200"), ("NVIDIA H100 80GB HBM3", "h100"), (None, "h100")],
+    ("name", "capability", "target"),
+    [
+        ("NVIDIA H200", "9.0", "h200"),
+        ("NVIDIA H100 80GB HBM3", "9.0", "h100"),
+        ("NVIDIA GH200 480GB", "9.0", None),
+        (None, "9.0", None),
+        ("NVIDIA L4", "8.9", "l4"),
+        ("NVIDIA L40S", "8.9", None),
+        ("NVIDIA GeForce RTX 4090", "8.9", None),
+        ("NVIDIA A100-SXM4-80GB", "8.0", "a100"),
+        ("Tesla T4", "7.5", "t4"),
+    ],
 )
-def test_gpus_of_one_capability_are_told_by_their_name(name: str | None, target: str) -> None:
+def test_gpus_of_one_capability_are_told_by_their_name(
+    name: str | None, capability: str, target: str | None
+) -> None:
     here = changed(Fingerprint.from_dict(GOOD), arch="x86_64", gpu_name=name)
-    here = changed(here, compute_capability="9.0")
-    assert best([load("h100"), load("h200")], here) == load(target)
-    assert match(load("h200"), here).ok is (target == "h200")
+    here = changed(here, compute_capability=capability)
+    gpus = [load(each) for each in ("a100", "a10g", "b200", "h100", "h200", "l4", "t4")]
+    found = best(gpus, here)
+    assert (found.name if found else None) == target
 
 
 @pytest.mark.parametrize("tree", ["jetson", "pi"])
