@@ -39,7 +39,7 @@ KERNELS: Mapping[tuple[str, str], Kernel] = {
     # LiteRT's with XNNPACK, on a processor that multiplies integers in no fewer instructions than
     # floats (AVX2): 0.34 of a rate that is 2.5 times theirs.
     **dict.fromkeys(
-        [("tflite", name) for name in ("fp32", "fp16", "int8-weights")], Kernel(prompt=0.75)
+        [("tflite", name) for name in ("fp32", "fp16", "int8-weights")], Kernel(prompt=0.8)
     ),
     ("tflite", "int8-dynamic"): Kernel(prompt=0.34),
     ("tflite", "int4-weights"): Kernel(prompt=0.2),

@@ -15,7 +15,7 @@ from .engines import ACHIEVED, KERNELS, EngineCost
 from .facts import ModelFacts
 from .kernels import Kernel
 from .memory import cache_bytes
-from .packed import attention_s, calls_of
+from .packed import attention_s, calls_of, encoder_share
 from .packing import Packing
 from .precision import Weights
 from .roles import kind_of, tower_of
@@ -181,18 +181,11 @@ def _read_a_step(facts: ModelFacts, weights: Weights, sequences: int) -> float:
     """Bytes of weights: of the experts those that any sequence is routed to, on the average."""
     encoder = 0.0
     if facts.kind == "encoder-decoder":
-        encoder = weights.stored * _share_of_encoder(facts)
+        encoder = weights.stored * encoder_share(facts)
     if not facts.experts:
         return max(0.0, weights.read - encoder)
     missed: float = (1 - facts.active_experts / facts.experts) ** sequences
     return weights.read - weights.routed * missed
-
-
-def _share_of_encoder(facts: ModelFacts) -> float:
-    inside = sum(
-        tensor.count for tensor in facts.tensors if tower_of(tensor.name, facts.kind) == "encoder"
-    )
-    return inside / max(1, facts.parameters)
 
 
 def _multiplied(facts: ModelFacts, tower: str) -> int:

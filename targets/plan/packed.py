@@ -11,6 +11,7 @@ from dataclasses import replace
 from .facts import ModelFacts, Tensor
 from .packing import Packing
 from .precision import Weights, is_looked_up, is_shared
+from .roles import tower_of
 
 # Linux maps that much around a page that is touched (fault_around_bytes of its memory manager).
 AROUND = 64 * 1024
@@ -33,7 +34,7 @@ def _mapped(facts: ModelFacts, weights: Weights, context: int) -> int:
     """What stays of the file: rows that were looked up, and what no generator was packed from."""
     table = int(weights.stored * _table(facts) / facts.parameters)
     rows = min(table, int(context * AROUND * NEW_WORDS))
-    return rows if facts.writes_text else rows + weights.read
+    return rows + int(weights.read * _apart(facts))
 
 
 def _unpacked(packing: Packing, facts: ModelFacts, weights: Weights, packed: int) -> int:
@@ -46,8 +47,23 @@ def _unpacked(packing: Packing, facts: ModelFacts, weights: Weights, packed: int
     table = 4 * _table(facts)
     if not facts.writes_text:
         return table + (table // 2 if weights.as_floats else packed)
-    each = table * (2 if weights.shared else 1) if weights.as_floats else packed + table
-    return packing.signatures * each
+    if weights.as_floats:
+        return packing.signatures * table * (2 if weights.shared else 1)
+    encoder = int(packed * _apart(facts))
+    return packing.signatures * (packed - encoder + table) + encoder
+
+
+def _apart(facts: ModelFacts) -> float:
+    """The share of the weights that stand in a file of no generator: all, or an encoder's."""
+    return encoder_share(facts) if facts.writes_text else 1.0
+
+
+def encoder_share(facts: ModelFacts) -> float:
+    """Return the share of the parameters that belong to what a decoder looks back at."""
+    inside = sum(
+        tensor.count for tensor in facts.tensors if tower_of(tensor.name, facts.kind) == "encoder"
+    )
+    return inside / max(1, facts.parameters)
 
 
 def computed(facts: ModelFacts, weights: Weights) -> Weights:
@@ -86,11 +102,17 @@ def _table(facts: ModelFacts) -> int:
 
 def activation_bytes(packing: Packing, facts: ModelFacts, context: int) -> int:
     """Return the bytes of a graph's tensors: states, attention over all slots, what is joined."""
-    tokens = piece_of(packing, facts, context)
+    own = _graph_numbers(packing, facts, piece_of(packing, facts, context), context)
+    if facts.kind != "encoder-decoder":
+        return 4 * own
+    read = facts.encoder_tokens
+    return 4 * (own + _graph_numbers(packing, facts, read, read))
+
+
+def _graph_numbers(packing: Packing, facts: ModelFacts, tokens: int, slots: int) -> int:
     row = 6 * facts.hidden + 2 * facts.intermediate
-    scores = packing.scores * facts.heads * tokens * context
-    joined = packing.joined * context * facts.hidden
-    return 4 * (tokens * row + scores + joined)
+    scores = packing.scores * facts.heads * tokens * slots
+    return tokens * row + scores + packing.joined * slots * facts.hidden
 
 
 def graph_bytes(packing: Packing, facts: ModelFacts) -> int:

@@ -14,9 +14,11 @@ from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.gather import facts_of
 from edgeward.targets.plan.memory import TOKENIZER_BYTES, Memory, cache_bytes, memory_of
 from edgeward.targets.plan.packed import (
+    activation_bytes,
     attention_s,
     calls_of,
     computed,
+    encoder_share,
     tokenizer_bytes,
     weights_bytes,
 )
@@ -62,8 +64,12 @@ BERT = {
 }
 
 
+def published(name: str) -> ModelFacts:
+    return facts_of(json.loads((CONFIGS / f"{name}.json").read_text())["config"])
+
+
 def smollm2() -> ModelFacts:
-    return facts_of(json.loads((CONFIGS / "smollm2-135m.json").read_text())["config"])
+    return published("smollm2-135m")
 
 
 def packing() -> Packing:
@@ -101,11 +107,11 @@ def planned(facts: ModelFacts, precision: str, context: int, prompt: int = 256) 
 @pytest.mark.parametrize(
     ("config", "precision", "context", "mebibytes"),
     [
-        ("smollm2", "fp32", 1024, 971),
-        ("smollm2", "fp16", 1024, 1644),
-        ("smollm2", "int8-dynamic", 1024, 499),
-        ("smollm2", "int8-weights", 1024, 2326),
-        ("smollm2", "int4-weights", 1024, 437),
+        ("smollm2-135m", "fp32", 1024, 971),
+        ("smollm2-135m", "fp16", 1024, 1644),
+        ("smollm2-135m", "int8-dynamic", 1024, 499),
+        ("smollm2-135m", "int8-weights", 1024, 2326),
+        ("smollm2-135m", "int4-weights", 1024, 437),
         (DEEP, "fp32", 2560, 467),
         (DEEP, "int8-dynamic", 640, 208),
         (WIDE, "fp32", 1024, 852),
@@ -117,12 +123,13 @@ def planned(facts: ModelFacts, precision: str, context: int, prompt: int = 256) 
         (BERT, "fp16", 256, 522),
         (BERT, "int8-dynamic", 256, 179),
         (BERT, "int8-weights", 256, 585),
+        ("whisper-tiny", "fp32", 448, 548),
     ],
 )
 def test_the_peak_is_near_what_was_measured(
     config: str | dict[str, object], precision: str, context: int, mebibytes: float
 ) -> None:
-    facts = smollm2() if isinstance(config, str) else facts_of(config)
+    facts = published(config) if isinstance(config, str) else facts_of(config)
     total = served(facts, precision, context).total
     assert total / MIB == pytest.approx(mebibytes, rel=0.05)
 
@@ -191,6 +198,24 @@ def test_attention_holds_every_slot_and_a_batch_of_texts_its_own_tensors() -> No
     assert pair.activations == 2 * single.activations
 
 
+def test_an_encoder_beside_a_decoder_has_its_tensors_its_file_and_one_graph() -> None:
+    facts = published("whisper-tiny")
+    alone = replace(facts, encoder_tokens=0, kind="decoder", encoder_layers=0)
+    beside = activation_bytes(packing(), facts, 448) - activation_bytes(packing(), alone, 448)
+    scores = 4 * 6 * 1500 * 1500
+    assert scores < beside < 2 * scores
+    share = encoder_share(facts)
+    assert 0.2 < share < 0.3
+    whole, rounded = weights(facts, "fp32"), weights(facts, "int8-weights")
+    few = weights_bytes(packing(), facts, whole, 3)
+    assert few > whole.read * (1 + share)
+    three, two = (
+        weights_bytes(replace(packing(), signatures=n), facts, rounded, 3) for n in (3, 2)
+    )
+    table = 4 * 51865 * 384
+    assert three - two == pytest.approx(whole.read * (1 - share) + table, rel=0.01)
+
+
 def test_on_a_gpu_nothing_is_packed_here() -> None:
     facts = smollm2()
     assert served(facts, "fp32", 1024, unit="gpu").weights == weights(facts, "fp32").stored
@@ -243,8 +268,7 @@ def test_a_prompt_takes_whole_calls() -> None:
 
 
 def test_behind_a_sound_a_piece_is_short_and_the_encoder_is_read_once() -> None:
-    document = json.loads((CONFIGS / "whisper-tiny.json").read_text())["config"]
-    facts = facts_of(document)
+    facts = published("whisper-tiny")
     assert calls_of(packing(), facts, 4, 448) == (1, packing().heard)
     first, again = planned(facts, "fp32", 448, 4), planned(facts, "fp32", 448, 64)
     assert first.ttft_s and again.ttft_s
