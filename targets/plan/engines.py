@@ -87,7 +87,7 @@ _XNNPACK = Packing(
     scores=1,
     joined=7,
     generator=13 * MIB,
-    moved=(7.0, 10.5),
+    moved=(7.0, 9.0),
     near=6 * MIB,
 )
 ENGINES: Mapping[str, EngineCost] = {
