@@ -1,4 +1,4 @@
-"""How many bytes a TFLite decoder's weights are packed into, after a call of each of its signatures.
+"""The bytes that a TFLite decoder's weights are packed into, once all its signatures were called.
 
 usage: packed_bytes.py MODEL.tflite, run with the Python of a toolchain that has the runtime.
 """
