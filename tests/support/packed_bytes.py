@@ -13,15 +13,18 @@ import numpy as np
 from edgeward.runtimes.engines.base import EngineOptions
 from edgeward.runtimes.engines.litert import open_model
 from edgeward.runtimes.engines.litert_decoder import LiteRTDecoder
+from edgeward.runtimes.engines.litert_slots import CompiledSlots
 
 
 def main() -> None:
     """Print the bytes."""
     session = open_model(Path(sys.argv[1]), EngineOptions(threads=1))
     assert isinstance(session, LiteRTDecoder)
-    cache = session.slotted.fresh({})
-    for size in session.slotted.steps:
-        session.slotted.call(size, np.ones((1, size), np.int32), 0, cache)
+    slotted = session.slotted
+    assert isinstance(slotted, CompiledSlots)
+    cache = slotted.fresh({})
+    for size in slotted.steps:
+        slotted.call(size, np.ones((1, size), np.int32), 0, cache)
     print(sum(mapped(line) for line in Path("/proc/self/maps").read_text().splitlines()))
 
 
