@@ -1,8 +1,10 @@
 """One bundle asked once, for `reality.py`. usage: asked.py BUNDLE CONTEXT PROMPT
 
 Prints one JSON object. Times are of one thread and of the processor, so that what else runs on the
-machine does not count: seconds until the first token of PROMPT tokens, seconds a token with CONTEXT
-tokens behind it (the median of the steps). Memory is the process's peak in bytes.
+machine does not count. Of what writes text: seconds until the first token of PROMPT tokens, of a
+sound until the first word; seconds a token with CONTEXT tokens behind it (the median of the steps).
+Of what reads once: seconds an input, a text of CONTEXT tokens (no more than the bundle's shape has)
+or a picture. Memory is the process's peak in bytes.
 """
 
 from __future__ import annotations
@@ -11,26 +13,82 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from edgeward.runtimes.session import load
+import numpy as np
+
+from edgeward.runtimes.session import Session, load
 from edgeward.runtimes.statistics.memory import peak_bytes
+from edgeward.runtimes.tasks.generation import Generator
+from edgeward.runtimes.tasks.speech import Transcriber
 
 STEPS, PROMPTS = 24, 3
 IDS = [100 + (number * 37) % 9000 for number in range(1 << 17)]
+# Of axes that a bundle leaves open: one row, a picture of the usual side.
+OPEN = {"batch": 1, "num_channels": 3, "height": 224, "width": 224}
 
 
 def main() -> None:
     """Ask and print."""
     bundle, context, prompt = sys.argv[1], *map(int, sys.argv[2:4])
     session = load(bundle, threads=1)
-    graph = session.generator.graph
-    first = min(timed(lambda: graph.start().next_logits(IDS[:prompt])) for _ in range(PROMPTS))
-    state = graph.start()
+    told = asked(session, context, prompt)
+    print(json.dumps({**told, "peak_bytes": peak_bytes()}))
+
+
+def asked(session: Session, context: int, prompt: int) -> dict[str, float]:
+    """Return the times of the bundle's kind."""
+    task = session.bundle.manifest.task
+    if task == "text-generation":
+        generator: Generator = session.generator
+        return written(generator.graph.start, IDS[:prompt], context)
+    if task == "automatic-speech-recognition":
+        heard = session.sequences
+        assert isinstance(heard, Transcriber)  # noqa: S101 - what its task is
+        sound = heard.inputs(noise(30 * heard.mel.settings.rate))
+        return written(lambda: heard.graph.read(sound), heard.rules(sound).prefix, context)
+    inputs = fed(session, context)
+    return {"ttft_s": min(timed(lambda: session.run(inputs)) for _ in range(2 * PROMPTS))}
+
+
+def written(start: Callable[[], Any], first_ids: Any, context: int) -> dict[str, float]:
+    """Return the times of what writes: `start` begins a text and may read before it."""
+    first = min(timed(lambda: start().next_logits(first_ids)) for _ in range(PROMPTS))
+    state = start()
     state.next_logits(IDS[: context - STEPS])
     steps = [timed(lambda: state.next_logits(IDS[:1]).argmax()) for _ in range(STEPS)]
-    told = {"ttft_s": first, "tpot_s": statistics.median(steps), "peak_bytes": peak_bytes()}
-    print(json.dumps(told))
+    return {"ttft_s": first, "tpot_s": statistics.median(steps)}
+
+
+def fed(session: Session, context: int) -> Mapping[str, Any]:
+    """Return one input of the bundle's shape: tokens that are all seen, or a picture of noise."""
+    manifest = session.bundle.manifest
+    largest = max(
+        (one.sizes for one in manifest.buckets), key=lambda s: tuple(s.values()), default={}
+    )
+    sizes = {**OPEN, "sequence": context, **largest}
+    values: dict[str, Any] = {}
+    for spec in manifest.inputs:
+        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+        values[spec.name] = filled(spec.name, spec.dtype, shape)
+    return values
+
+
+def filled(name: str, dtype: str, shape: list[int]) -> Any:
+    """Return what an input holds."""
+    if name == "input_ids":
+        return np.array(IDS[: shape[-1]], dtype)[np.newaxis]
+    if name == "attention_mask":
+        return np.ones(shape, dtype)
+    if np.dtype(dtype).kind in "iu":
+        return np.zeros(shape, dtype)
+    return noise(int(np.prod(shape))).reshape(shape).astype(dtype)
+
+
+def noise(count: int) -> Any:
+    """Return so many numbers about zero, float32, the same each time."""
+    return np.random.default_rng(3).normal(0, 0.3, count).astype(np.float32)
 
 
 def timed(call: Callable[[], object]) -> float:

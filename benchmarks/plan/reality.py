@@ -1,11 +1,12 @@
-"""What the planner predicts beside what is measured, for bundles that write text, on one thread.
+"""What the planner predicts beside what is measured, on one thread.
 
 usage: python benchmarks/plan/reality.py BUNDLE... [--contexts 512,2048] [--prompt 256]
 
 The machine is calibrated first (`edgeward targets calibrate --threads 1`). Each bundle and its
 context are a process of its own (`asked.py`): times are of the processor, so that what else runs
 does not count; memory is the kernel's peak of that process, the median of three. `--python` is an
-interpreter that has the bundles' engine, as that of the toolchain `llama`.
+interpreter that has the bundles' engine, as that of the toolchain `llama`. A bundle of fixed shapes
+has one context, its own, whatever `--contexts` says.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeward.runtimes.engines.litert_file import read_tflite
+from edgeward.runtimes.engines.litert_slots import layout_of
 from edgeward.runtimes.output import print_rows
 from edgeward.targets.calibrate import THREADS, calibrated
 from edgeward.targets.load import load
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.plan.read import read_facts
-from edgeward.targets.profile import Profile, Recipe
+from edgeward.targets.profile import Engine, Profile, Recipe
 
 ASKED = Path(__file__).with_name("asked.py")
 TIMES = 3
+WRITES = ("text-generation", "automatic-speech-recognition")
 COLUMNS = (
     *("model", "recipe", "context", "peak_mib", "measured_mib", "peak_error"),
     *("tpot_ms", "measured_tpot_ms", "tpot_error", "ttft_ms", "measured_ttft_ms", "ttft_error"),
@@ -50,11 +54,13 @@ def main() -> None:
     rows = [
         compared(bundle, profile, context, asked.prompt, asked.python)
         for bundle in asked.bundles
-        for context in contexts
+        for context in contexts_of(bundle, contexts)
     ]
     print_rows(rows, COLUMNS, asked.output)
     for figure in ("peak_error", "tpot_error", "ttft_error"):
-        errors = sorted(abs(float(str(row[figure]))) for row in rows)
+        errors = sorted(abs(float(str(row[figure]))) for row in rows if row[figure] is not None)
+        if not errors:
+            continue
         middle, worst = statistics.median(errors), errors[-1]
         print(f"{figure}: median {middle:.0f} %, worst {worst:.0f} %", file=sys.stderr)
 
@@ -72,16 +78,18 @@ def compared(
     bundle: Path, profile: Profile, context: int, prompt: int, python: str
 ) -> dict[str, object]:
     """Return predicted and measured figures, errors in percent of the measured."""
-    recipe = json.loads((bundle / "manifest.json").read_text())["recipe"]
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    recipe, proof = manifest["recipe"], manifest["proof"]
     plan = plan_model(
         read_facts(str(bundle / "config.json")),
         profile,
         Recipe(recipe["format"], recipe["precision"]),
         context,
-        prompt=prompt,
+        engine=Engine(proof["engine"]["name"], ">=0", None, ("CPU",), {}),
+        prompt=None if manifest.get("parts") else prompt,
     )
     found = measured([python, str(ASKED), str(bundle), str(context), str(prompt)])
-    peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s or 0.0
+    peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s
     return {
         "model": bundle.name,
         "recipe": f"{plan.format} {plan.precision}",
@@ -89,13 +97,23 @@ def compared(
         "peak_mib": peak / 2**20,
         "measured_mib": found["peak_bytes"] / 2**20,
         "peak_error": error(peak, found["peak_bytes"]),
-        "tpot_ms": each * 1e3,
-        "measured_tpot_ms": found["tpot_s"] * 1e3,
-        "tpot_error": error(each, found["tpot_s"]),
+        "tpot_ms": each and each * 1e3,
+        "measured_tpot_ms": each and found["tpot_s"] * 1e3,
+        "tpot_error": each and error(each, found["tpot_s"]),
         "ttft_ms": first * 1e3,
         "measured_ttft_ms": found["ttft_s"] * 1e3,
         "ttft_error": error(first, found["ttft_s"]),
     }
+
+
+def contexts_of(bundle: Path, asked: Sequence[int]) -> Sequence[int]:
+    """Return the contexts that a bundle is asked with: the slots of its cache, or its sequence."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    if manifest["recipe"]["format"] == "tflite" and manifest["task"] in WRITES:
+        layout = layout_of(read_tflite(bundle / manifest["entry"]))
+        return [layout.context] if layout else asked
+    lengths = [one["sizes"].get("sequence", 0) for one in manifest.get("buckets", [])]
+    return [max(lengths)] if lengths and max(lengths) else asked[:1]
 
 
 def measured(command: Sequence[str]) -> dict[str, float]:

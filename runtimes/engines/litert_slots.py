@@ -9,6 +9,7 @@ the next one reads.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from .base import Tensor
 from .litert_file import FileGraph, FileSignature, TFLiteFile
 
 TOKENS, PLACES, LOGITS = "tokens", "input_pos", "logits"
+# XNNPACK packs weights for each signature anew unless it has a place for them; this is none on the
+# disk. Source: TfLiteXNNPackDelegateInMemoryFilePath, which Linux alone has.
+_PACKED_ONCE = ":memory"
 _KINDS: Mapping[str, type[np.generic]] = {"encoder_attention_mask": np.int32}
 
 
@@ -173,7 +177,10 @@ def open_slots(path: Path, layout: Layout, threads: int) -> CompiledSlots:
 
     options = Options(
         hardware_accelerators=HardwareAccelerator.CPU,
-        cpu_options=CpuOptions(num_threads=threads),
+        cpu_options=CpuOptions(
+            num_threads=threads,
+            xnnpack_weight_cache_path=_PACKED_ONCE if sys.platform == "linux" else "",
+        ),
     )
     try:
         model = CompiledModel.from_file(str(path), options=options)

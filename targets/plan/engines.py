@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .packing import Packing
+
 MIB = 2**20
 
 
@@ -25,7 +27,8 @@ class EngineCost:
     `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine cannot
     run one. Where `link` bytes a second are given, the weights beyond
     `on_chip` bytes come over it each time. `in_place` says that weights are read where they are
-    stored, as a device does that stores nothing else beside them.
+    stored, as a device does that stores nothing else beside them. `packing` are the habits of one
+    that packs weights on the processor and runs graphs of fixed shapes.
     """
 
     formats: tuple[str, ...]
@@ -45,6 +48,7 @@ class EngineCost:
     layer_s: Mapping[str, float] | None = None
     unable: Mapping[str, str] | None = None
     in_place: bool = False
+    packing: Packing | None = None
 
 
 # estimate: launch and bookkeeping of the ten or so kernels of a layer. A convolution takes one
@@ -71,6 +75,21 @@ _LLAMA = EngineCost(
     layer_s=_LLAMA_LAUNCHES,
     unable={"vision": "llama.cpp runs no model of pictures alone"},
 )
+# measured with SmolLM2-135M, a random Qwen2 of 44 M parameters and MiniLM on LiteRT 2.3.0, one
+# thread of an EPYC: benchmarks/plan/reality.py
+_XNNPACK = Packing(
+    signatures=2,
+    piece=128,
+    heard=32,
+    layer=int(0.62 * MIB),
+    caches=2,
+    logits=3,
+    scores=1,
+    joined=7,
+    generator=13 * MIB,
+    moved=(7.0, 9.0),
+    near=6 * MIB,
+)
 ENGINES: Mapping[str, EngineCost] = {
     # measured with SmolLM2-135M and Whisper tiny.en, one thread of an EPYC: 68 MiB for Python,
     # numpy and edgeward, 25 for a session; the rest by benchmarks/plan/reality.py.
@@ -88,7 +107,8 @@ ENGINES: Mapping[str, EngineCost] = {
         layer_s={**_ONE_BY_ONE, "cpu": 80e-6},
     ),
     "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),
-    "litert": EngineCost(("tflite",), 20 * MIB, 150 * MIB, layer_s=_LAUNCHES),
+    # measured: 51 MiB for Python, numpy and edgeward, 11 for LiteRT
+    "litert": EngineCost(("tflite",), 62 * MIB, 150 * MIB, layer_s=_LAUNCHES, packing=_XNNPACK),
     # 8 MB of SRAM, weights beyond them over one lane of PCIe 2.0 each time: Kavalerov, What's
     # inside the Google Coral Edge TPU? (2019): 500 MB/s
     "edgetpu": EngineCost(

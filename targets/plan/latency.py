@@ -15,6 +15,8 @@ from .engines import ACHIEVED, KERNELS, EngineCost
 from .facts import ModelFacts
 from .kernels import Kernel
 from .memory import cache_bytes
+from .packed import attention_s, calls_of, encoder_share
+from .packing import Packing
 from .precision import Weights
 from .roles import kind_of, tower_of
 
@@ -42,7 +44,8 @@ class Speed:
     reach, infinite where the memory alone decides. `in_turn` says that a
     prompt's weights are not read behind its products: on GPUs the sum of both is nearer to what is
     published than the longer one (benchmarks/plan/published.toml). Weights beyond `on_chip` bytes
-    come over a link of `link_bytes_per_s` before they are multiplied.
+    come over a link of `link_bytes_per_s` before they are multiplied. `packing` are the habits of
+    an engine of graphs of fixed shapes.
     """
 
     bytes_per_s: float
@@ -54,6 +57,7 @@ class Speed:
     in_turn: bool = False
     on_chip: int = 0
     link_bytes_per_s: float = math.inf
+    packing: Packing | None = None
 
 
 def speed_of(
@@ -70,7 +74,7 @@ def speed_of(
     apart = hardware.cores_apart if unit == "npu" else 1
     return Speed(
         hardware.memory_bandwidth_bytes_per_s / apart * said.get("bandwidth", bandwidth_share),
-        rate / apart * said.get("compute", compute_share),
+        rate / apart * said.get("compute", compute_share) * (kernel.prompt if unit == "cpu" else 1),
         _in_floats(hardware, unit, multiplies, rate) / apart * said.get("compute", compute_share),
         (engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if unit == "cpu" else 0.0),
         _share(hardware, unit, kernel.token),
@@ -78,6 +82,7 @@ def speed_of(
         unit == "gpu",
         engine.on_chip,
         engine.link or math.inf,
+        engine.packing if unit == "cpu" else None,
     )
 
 
@@ -108,8 +113,15 @@ def _in_floats(hardware: Hardware, unit: str, multiplies: str, rate: int) -> int
     return _rate(hardware, unit, "fp32" if unit == "cpu" else "fp16") or rate
 
 
-def prompt_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int, batch: int) -> float:
-    """Return seconds until the first token, or until an encoder's answer."""
+def prompt_s(
+    facts: ModelFacts, weights: Weights, speed: Speed, tokens: int, batch: int, context: int = 0
+) -> float:
+    """Return seconds until the first token, or until an encoder's answer.
+
+    `context` is the cache's length, which engines of graphs of fixed shapes always go through.
+    """
+    if speed.packing is not None and facts.writes_text:
+        return batch * _prompt_in_calls(facts, weights, speed, speed.packing, tokens, context)
     weighed, compared = _operations(facts, tokens)
     read = weights.read + batch * tokens * facts.hidden * 4
     layers: float = facts.layers
@@ -122,6 +134,23 @@ def prompt_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int, bat
     steady = products + reading if speed.in_turn else max(products, reading)
     fetched = max(0, weights.read - speed.on_chip) / speed.link_bytes_per_s
     return steady + fetched + layers * speed.layer_s
+
+
+def _prompt_in_calls(
+    facts: ModelFacts, weights: Weights, speed: Speed, packing: Packing, tokens: int, context: int
+) -> float:
+    """A prompt in pieces of one size: the head for each token, attention to every slot."""
+    calls, piece = calls_of(packing, facts, tokens, context)
+    compared = 4.0 * facts.layers * facts.hidden * piece * (context + facts.encoder_tokens)
+    products = (
+        piece * _token_products(facts) / speed.operations_per_s
+        + compared / speed.float_operations_per_s
+    )
+    each = max(products, weights.read / speed.bytes_per_s) + facts.layers * speed.layer_s
+    moved = attention_s(packing, facts, context, 1, speed.bytes_per_s)
+    seen, looked = _encoder_operations(facts, tokens)
+    heard = seen / speed.operations_per_s + looked / speed.float_operations_per_s
+    return calls * (each + moved) + heard
 
 
 def token_s(
@@ -138,6 +167,8 @@ def token_s(
     products = sequences * _token_products(facts)
     cached = cache_bytes(facts, context, sequences, cache_bits) / speed.bytes_per_s
     attention = sequences * _token_attention(facts, context)
+    if speed.packing is not None:
+        cached = attention_s(speed.packing, facts, context, sequences, speed.bytes_per_s)
     once = products / sequences / speed.token_operations_per_s
     return (
         max(read, products / speed.operations_per_s, once)
@@ -150,18 +181,11 @@ def _read_a_step(facts: ModelFacts, weights: Weights, sequences: int) -> float:
     """Bytes of weights: of the experts those that any sequence is routed to, on the average."""
     encoder = 0.0
     if facts.kind == "encoder-decoder":
-        encoder = weights.stored * _share_of_encoder(facts)
+        encoder = weights.stored * encoder_share(facts)
     if not facts.experts:
         return max(0.0, weights.read - encoder)
     missed: float = (1 - facts.active_experts / facts.experts) ** sequences
     return weights.read - weights.routed * missed
-
-
-def _share_of_encoder(facts: ModelFacts) -> float:
-    inside = sum(
-        tensor.count for tensor in facts.tensors if tower_of(tensor.name, facts.kind) == "encoder"
-    )
-    return inside / max(1, facts.parameters)
 
 
 def _multiplied(facts: ModelFacts, tower: str) -> int:
@@ -200,8 +224,14 @@ def _operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
     if facts.kind == "decoder":
         attention /= 2
     total = 2.0 * _multiplied(facts, main) * tokens + 2 * _head(facts)
-    if facts.kind == "encoder-decoder":
-        seen = facts.encoder_tokens or tokens
-        total += 2 * _multiplied(facts, "encoder") * seen
-        attention += 4.0 * facts.encoder_layers * facts.encoder_hidden * seen * seen
-    return total, attention
+    weighed, compared = _encoder_operations(facts, tokens)
+    return total + weighed, attention + compared
+
+
+def _encoder_operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
+    """Operations of what a decoder looks back at, nothing where it stands alone."""
+    if facts.kind != "encoder-decoder":
+        return 0.0, 0.0
+    seen = facts.encoder_tokens or tokens
+    attention = 4.0 * facts.encoder_layers * facts.encoder_hidden * seen * seen
+    return 2.0 * _multiplied(facts, "encoder") * seen, attention

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from .engines import EngineCost
 from .facts import ModelFacts
+from .packed import activation_bytes, graph_bytes, piece_of, tokenizer_bytes, weights_bytes
+from .packing import Packing
 from .precision import Weights
 from .roles import kind_of
 
@@ -70,6 +72,8 @@ def memory_of(
     cache_bits: float,
 ) -> Memory:
     """Return what serving takes: `batch` prompts read at once, `sequences` kept."""
+    if engine.packing is not None and unit == "cpu":
+        return _with_packing(facts, weights, engine, engine.packing, context, batch, sequences)
     tokens = min(context, engine.chunk) if facts.writes_text else context
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
     kept = _kept(engine, context, unit)
@@ -83,6 +87,30 @@ def memory_of(
         + (engine.gpu if unit == "gpu" else 0),
     )
     return replace(serving, engine=serving.engine + _loading(engine, weights, serving))
+
+
+def _with_packing(
+    facts: ModelFacts,
+    weights: Weights,
+    engine: EngineCost,
+    packing: Packing,
+    context: int,
+    batch: int,
+    sequences: int,
+) -> Memory:
+    """Of an engine that packs weights and runs graphs of fixed shapes: rules in `packed`."""
+    piece = piece_of(packing, facts, context)
+    written = packing.logits * 4 * facts.vocabulary * piece if facts.writes_text else 0
+    rows = 1 if facts.writes_text else batch
+    return Memory(
+        weights=weights_bytes(packing, facts, weights, context),
+        cache=packing.caches * cache_bytes(facts, context, sequences, weights.cache_bits),
+        activations=rows * activation_bytes(packing, facts, context),
+        logits=written,
+        engine=engine.resident
+        + graph_bytes(packing, facts)
+        + tokenizer_bytes(facts, TOKENIZER_BYTES),
+    )
 
 
 def _kept(engine: EngineCost, context: int, unit: str) -> int:

@@ -16,6 +16,7 @@ from .engines import EngineCost, cost_of
 from .facts import ModelFacts
 from .kernels import Kernel, kernel_of
 from .memory import Memory, cache_bytes, memory_of
+from .packed import computed
 from .precision import CACHE_BITS, Weights, loaded
 from .units_of import unit_of
 
@@ -244,7 +245,9 @@ def _times(
     if speed is None or not facts.heads:
         return _Times()
     tokens = load.prompt if facts.writes_text else load.context
-    first = latency.prompt_s(facts, weights, speed, tokens, load.batch)
+    if speed.packing is not None:
+        weights = computed(facts, weights)
+    first = latency.prompt_s(facts, weights, speed, tokens, load.batch, load.context)
     if not facts.writes_text:
         return _Times(first, None, load.batch / first)
     each = latency.token_s(

@@ -117,6 +117,21 @@ def test_attention_is_refused_before_any_work(compiled: Compile) -> None:
         compiled("image-classification/dinov2", "android-mid", "int8-static")
 
 
+def packed_bytes(done: Compiled) -> int:
+    """The bytes that XNNPACK packs a decoder's weights into."""
+    python = Toolchains().ensure("litert-runtime", NullReporter()).python
+    command = [python, SUPPORT / "packed_bytes.py", done.bundle.entry]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    told = subprocess.run(command, check=True, capture_output=True, env=environment)
+    return int(told.stdout)
+
+
+def test_a_generator_packs_its_weights_once_for_all_signatures(compiled: Compile) -> None:
+    done = compiled("llama", "android-mid", "fp32", options={"prefill": ("8", "16")})
+    once = sum(one.size for one in read_tflite(done.bundle.entry).graphs[0].tensors)
+    assert 0.5 * once < packed_bytes(done) < 1.3 * once
+
+
 def test_a_generator_writes_in_slots(compiled: Compile) -> None:
     done = compiled("llama", "android-mid", "int8-weights")
     told = read_tflite(done.bundle.entry)
