@@ -24,7 +24,7 @@ with freed_blocks() if sys.argv[1] == "freed" else nullcontext():
     for size in range(1, 12):
         block = libc.malloc(size << 20)
         ctypes.memset(block, 1, size << 20)
-        held.append((block, libc.malloc(64)))
+        held.append((block, libc.malloc(1 << 18)))
     for block, _ in held:
         libc.free(block)
 print(resident_bytes() - before)
