@@ -26,7 +26,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 _DIGITS = 3
 _INT8_TIMES = 2.5
 # Without an instruction that sums four 8-bit products: measured with AVX2 alone, dynamic int8's
-# prompts beside float32's, seven models (docs/planning.md).
+# prompts beside float32's, 1.1 to 1.6 in ten models (docs/planning.md).
 _INT8_TIMES_WIDENED = 1.5
 _SUMS_OF_FOUR = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
 
