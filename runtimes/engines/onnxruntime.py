@@ -15,6 +15,7 @@ from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
+from .freed_blocks import freed_blocks
 from .huge_pages import huge_pages
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
@@ -33,7 +34,7 @@ class OnnxRuntimeSession:
             for role, part in options.parts.items()
         }
         try:
-            with huge_pages():
+            with huge_pages(), freed_blocks():
                 self.native = _loaded(module, path, options)
         except Exception as error:
             raise EngineError(

@@ -17,8 +17,10 @@ class EngineCost:
     `resident` is what a process with the engine loaded takes without a model, on the CPU and `gpu`
     more on a GPU (context, kernels). It reads a prompt in pieces of `chunk` tokens;
     `keeps_scores` says whether attention's scores stand whole in memory, `every_logit` whether
-    logits come for each token of a piece. On the processor, the head
-    stands `again` times more, as floats and as integers, packed for its product; `widens` says
+    logits come for each token of a piece. On the processor it takes `running` more once it has
+    run, beyond what is counted; `packs` says that it packs weights for their products as it loads
+    them (`memory.py`), `replays` that the tensors of a piece stand there twice, as they
+    came the first time and in one block as they are planned from then on; `widens` says
     that 16-bit weights become float32, the file beside them while it is read; the cache has room
     for `first_room` tokens and doubles, the old one beside the new. On a GPU `hands_over` says that
     a step's cache stands beside the last one's. `attention` is the share of the float rate that a
@@ -37,7 +39,9 @@ class EngineCost:
     chunk: int = 512
     keeps_scores: bool = False
     every_logit: bool = False
-    again: tuple[float, float] = (0.0, 0.0)
+    running: int = 0
+    packs: bool = False
+    replays: bool = False
     widens: bool = False
     first_room: int = 0
     hands_over: bool = False
@@ -91,15 +95,17 @@ _XNNPACK = Packing(
     near=6 * MIB,
 )
 ENGINES: Mapping[str, EngineCost] = {
-    # measured with SmolLM2-135M and Whisper tiny.en, one thread of an EPYC: 68 MiB for Python,
-    # numpy and edgeward, 25 for a session; the rest by benchmarks/plan/reality.py.
+    # measured with random Llamas, Qwen2 and MiniLM, one thread of an EPYC: 69 MiB for Python, numpy
+    # and edgeward, 12 for a session, 9 at its first run; the rest by benchmarks/plan/reality.py.
     "onnxruntime": EngineCost(
         ("onnx",),
-        93 * MIB,
+        81 * MIB,
         400 * MIB,
         chunk=256,
         keeps_scores=True,
-        again=(1.0, 2.5),
+        running=9 * MIB,
+        packs=True,
+        replays=True,
         widens=True,
         first_room=256,
         hands_over=True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edgeward.targets.profile import Hardware
+
 from .engines import EngineCost
 from .facts import ModelFacts
 from .packed import activation_bytes, graph_bytes, piece_of, tokenizer_bytes, weights_bytes
@@ -53,6 +55,15 @@ class Training:
     adapter_parameters: int
 
 
+def sums_widen(hardware: Hardware) -> bool:
+    """Say whether an x86 processor lacks VNNI: 8-bit products are at most twice as fast there.
+
+    Sums of pairs overflow there, so the engine widens them. Intel, Deep Learning Boost.
+    """
+    floats, bytes_ = (hardware.rate(name, ("cpu",)) for name in ("fp32", "int8"))
+    return hardware.arch == "x86_64" and (bytes_ or 0) <= 2 * (floats or 0)
+
+
 def cache_bytes(facts: ModelFacts, context: int, sequences: int, bits: float) -> int:
     """Return the bytes that `sequences` of `context` tokens keep, with what an encoder gave."""
     own = sum(layer.numbers(context) for layer in facts.cache)
@@ -70,8 +81,12 @@ def memory_of(
     sequences: int,
     unit: str,
     cache_bits: float,
+    widens_sums: bool = False,
 ) -> Memory:
-    """Return what serving takes: `batch` prompts read at once, `sequences` kept."""
+    """Return what serving takes: `batch` prompts read at once, `sequences` kept.
+
+    `widens_sums` says that the processor has no sums of four 8-bit products (`sums_widen`).
+    """
     if engine.packing is not None and unit == "cpu":
         return _with_packing(facts, weights, engine, engine.packing, context, batch, sequences)
     tokens = min(context, engine.chunk) if facts.writes_text else context
@@ -84,9 +99,11 @@ def memory_of(
         logits=_logits(facts, engine, tokens, max(batch, sequences)),
         engine=engine.resident
         + facts.vocabulary * TOKENIZER_BYTES
-        + (engine.gpu if unit == "gpu" else 0),
+        + {"gpu": engine.gpu, "cpu": engine.running}.get(unit, 0),
     )
-    return replace(serving, engine=serving.engine + _loading(engine, weights, serving))
+    beside = 0 if engine.in_place or unit != "cpu" else _beside(engine, weights, widens_sums)
+    loading = serving.weights + engine.resident + beside
+    return replace(serving, engine=serving.engine + max(0, loading - serving.total))
 
 
 def _with_packing(
@@ -126,18 +143,32 @@ def _kept(engine: EngineCost, context: int, unit: str) -> int:
 
 
 def _packed(engine: EngineCost, weights: Weights, unit: str) -> int:
-    """The head again: as no other product, it is packed and stays. Dynamic int8 drops its own."""
-    floats, integers = engine.again
-    if unit != "cpu" or (weights.multiplies == "int8" and not weights.shared):
+    """What stands beside the file's bytes for good where weights are packed for their products.
+
+    A packed weight takes its original's place, but where that is the table of words too. Beside
+    blocks stand their scales and sums once more. Source: benchmarks/plan/reality.py.
+    """
+    if unit != "cpu" or not engine.packs:
         return 0
-    return int(weights.head * (floats if weights.as_floats else integers))
+    return (weights.head if weights.shared else 0) + 2 * weights.scales
 
 
-def _loading(engine: EngineCost, weights: Weights, serving: Memory) -> int:
-    """What the file takes while wider weights are made of it, beyond serving."""
-    if weights.file == weights.stored or engine.in_place:
+def _beside(engine: EngineCost, weights: Weights, widens_sums: bool) -> int:
+    """What stands beside the loaded weights while they are made.
+
+    Weights are packed one by one: the largest tensor is there twice, no more than for good where
+    that is a head that stays. float32 products are made of all the 16-bit ones in the file, before
+    a shared head is packed; unsigned ones of signed 8-bit ones where the engine has to, to sum them
+    exactly (`session.x64quantprecision`).
+    """
+    if not engine.packs:
         return 0
-    return max(0, weights.stored + weights.file - (serving.total - serving.engine))
+    last = 0 if weights.shared and weights.as_floats else weights.largest_product
+    if weights.stored != weights.file:
+        return max(0, weights.products + last - (weights.head if weights.shared else 0))
+    if weights.multiplies == "int8" and widens_sums:
+        return weights.products + last
+    return 0 if weights.shared and weights.as_floats else weights.largest
 
 
 def _activations(
@@ -147,15 +178,15 @@ def _activations(
     chosen = max(1, facts.active_experts)
     row = 6 * facts.hidden + 2 * facts.intermediate * chosen
     scores = facts.heads * tokens * context if engine.keeps_scores else 0
-    return batch * (tokens * row + scores + _encoder_numbers(facts, engine)) * wide
+    rows = tokens * row * (2 if engine.replays else 1)
+    return batch * (rows + scores + _encoder_numbers(facts)) * wide
 
 
-def _encoder_numbers(facts: ModelFacts, engine: EngineCost) -> int:
+def _encoder_numbers(facts: ModelFacts) -> int:
+    """An encoder's attention is fused: it goes by blocks, no scores stand in memory."""
     if facts.kind != "encoder-decoder":
         return 0
-    tokens = facts.encoder_tokens
-    scores = facts.heads * tokens * tokens if engine.keeps_scores else 0
-    return tokens * (6 * facts.encoder_hidden + 2 * facts.intermediate) + scores
+    return facts.encoder_tokens * (6 * facts.encoder_hidden + 2 * facts.intermediate)
 
 
 def _logits(facts: ModelFacts, engine: EngineCost, tokens: int, sequences: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -107,8 +107,9 @@ class Weights:
 
     `read` counts every expert; `routed` is the experts' part of it. An embedding that is no head
     is looked up, a row a token, and not read. `head` is what the head takes, `shared` says that it
-    is the embedding too. `file` is what
-    is on the disk, `as_floats` says that no weight is an integer.
+    is the embedding too. `file` is what is on the disk, `as_floats` says that no weight is an
+    integer. Of the file, `products` are the matrices that something is multiplied with and `scales`
+    the scales of their blocks; `largest` is the largest tensor, `largest_product` that of them.
     """
 
     stored: int
@@ -120,6 +121,10 @@ class Weights:
     shared: bool
     file: int
     as_floats: bool
+    products: int = 0
+    scales: int = 0
+    largest: int = 0
+    largest_product: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -132,9 +137,22 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     shared = any(is_shared(facts, tensor) for tensor in facts.tensors)
     head = sum(size for tensor, size in sizes if _is_head(facts, tensor))
     multiplies, cache_bits = arithmetic(format_name, precision)
-    as_floats = _plain(precision) in _FLOATS
+    products = [(t, size) for t, size in sizes if t.is_matrix and not is_looked_up(facts, t)]
+    storage = STORAGE.get((format_name, precision))
     return Weights(
-        stored, stored - idle, routed, multiplies, cache_bits, head, shared, stored, as_floats
+        stored,
+        stored - idle,
+        routed,
+        multiplies,
+        cache_bits,
+        head,
+        shared,
+        file=stored,
+        as_floats=_plain(precision) in _FLOATS,
+        products=sum(size for _, size in products),
+        scales=sum(_scales(tensor, storage) for tensor, _ in products) if storage else 0,
+        largest=_largest(sizes),
+        largest_product=_largest(products),
     )
 
 
@@ -144,7 +162,16 @@ def loaded(facts: ModelFacts, recipe: Recipe, engine: EngineCost, unit: str) -> 
     if unit != "cpu" or not engine.widens or recipe.precision not in _HALVES:
         return weights
     wide = weights_of(facts, recipe.format, "fp32")
-    return replace(wide, file=weights.stored)
+    # Rows are made wide as they are looked up: their table stays as it lies in the file.
+    looked_up = weights.stored - weights.read
+    return replace(
+        wide,
+        stored=wide.read + looked_up,
+        file=weights.file,
+        products=weights.products,
+        largest=weights.largest,
+        largest_product=weights.largest_product,
+    )
 
 
 def sizes_of(facts: ModelFacts, format_name: str, precision: str) -> list[tuple[Tensor, int]]:
@@ -198,11 +225,19 @@ def _is_head(facts: ModelFacts, tensor: Tensor) -> bool:
     return own or is_shared(facts, tensor)
 
 
+def _largest(sizes: Iterable[tuple[Tensor, int]]) -> int:
+    """Bytes of the largest tensor: of alike ones, of one."""
+    return max((size // tensor.copies for tensor, size in sizes), default=0)
+
+
 def _bytes(tensor: Tensor, storage: Storage) -> int:
     is_table = kind_of(tensor.name) in ("embedding", "head")
     if not tensor.is_matrix or (is_table and not storage.tables):
         return -(-tensor.count * storage.rest // 8)
-    bits = tensor.count * storage.bits
+    return -(-tensor.count * storage.bits // 8) + _scales(tensor, storage)
+
+
+def _scales(tensor: Tensor, storage: Storage) -> int:
     rows = tensor.count // max(1, tensor.columns)
     scales = rows * -(-tensor.columns // storage.block) if storage.block else rows
-    return -(-(bits + scales * storage.scale) // 8)
+    return -(-scales * storage.scale // 8)

@@ -15,7 +15,7 @@ from . import latency
 from .engines import EngineCost, cost_of
 from .facts import ModelFacts
 from .kernels import Kernel, kernel_of
-from .memory import Memory, cache_bytes, memory_of
+from .memory import Memory, cache_bytes, memory_of, sums_widen
 from .packed import computed
 from .precision import CACHE_BITS, Weights, loaded
 from .units_of import unit_of
@@ -102,6 +102,7 @@ def plan_model(
         sequences=sequences,
         unit=unit,
         cache_bits=bits,
+        widens_sums=sums_widen(profile.hardware),
     )
     tokens = prompt or (START_TOKENS if facts.encoder_tokens else DEFAULT_PROMPT)
     load = _Load(length, min(tokens, length), batch, sequences, bits)
