@@ -201,7 +201,7 @@ def _quantise(job: Job, inputs: Mapping[str, StageResult]) -> StageSpec:
     return StageSpec(
         name="quantise",
         call="edgeward.compiler.formats.tflite_quantise:quantise",
-        version=3,
+        version=4,
         inputs={name: result.as_input() for name, result in inputs.items()},
         params=params,
         toolchain=toolchain(),

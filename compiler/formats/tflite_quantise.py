@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeward.compiler.stage_context import StageContext
 from edgeward.errors import StageError
-from edgeward.runtimes.engines.litert_file import TFLiteFile, read_tflite
+from edgeward.runtimes.engines.litert_file import TFLiteFile, places_of_scales, read_tflite
 
 from .tflite_rules import float_products, refuse_static_graph, unblocked_products
 from .tflite_samples import read_samples
@@ -131,9 +133,28 @@ def round_file(
         ranges = quantiser.calibrate(dict(samples), num_threads=1) if samples else None
         done = quantiser.quantize(ranges, enable_progress_report=False)
         done.export_model(str(target), overwrite=True)
+        fill_scales(target)
     except (ValueError, RuntimeError, KeyError, NotImplementedError, TypeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise StageError("The quantiser does not take this graph", why=lines[0][:500]) from error
+
+
+def fill_scales(path: Path) -> int:
+    """Give blocks of nothing but zeros the smallest scale, as XNNPACK takes none of zero.
+
+    The quantiser's least scale becomes zero in float16. Returns how many blocks there were.
+    """
+    data = bytearray(path.read_bytes())
+    with memoryview(data) as view:
+        places = list(places_of_scales(view))
+    filled = 0
+    for start, size in places:
+        scales = np.frombuffer(data, np.float16, size // 2, start)
+        filled += np.count_nonzero(scales == 0)
+        scales[scales == 0] = np.finfo(np.float16).smallest_normal
+    if filled:
+        path.write_bytes(data)
+    return filled
 
 
 def _halves() -> dict[str, Any]:

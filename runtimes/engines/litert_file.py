@@ -6,7 +6,7 @@ Format: TensorFlow Lite's schema.fbs, version 3 (identifier TFL3).
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -134,6 +134,22 @@ def parse_tflite(data: memoryview) -> TFLiteFile:
         start, size = buffers[_index(table.number(1, "I"), len(buffers), "buffer")]
         metadata[table.text(0)] = bytes(data[start : start + size])
     return TFLiteFile(graphs, signatures, metadata)
+
+
+def places_of_scales(data: memoryview) -> Iterator[tuple[int, int]]:
+    """Give where the scales of each tensor in blocks lie, float16: first byte and how many."""
+    model = root(data)
+    buffers = [_buffer(data, table) for table in model.tables(4)]
+    for graph in model.tables(2):
+        tensors = graph.tables(0)
+        for tensor in tensors:
+            quantisation = tensor.table(4)
+            if quantisation is None or quantisation.number(4, "B") != _BLOCKWISE:
+                continue
+            details = quantisation.table(5)
+            if details is not None:
+                scales = tensors[_index(details.number(0, "i"), len(tensors), "tensor")]
+                yield buffers[_index(scales.number(2, "I"), len(buffers), "buffer")]
 
 
 def _buffer(data: memoryview, table: Table) -> tuple[int, int]:
