@@ -64,13 +64,13 @@ STORAGE: Mapping[tuple[str, str], Storage] = {
     ("coreml", "int4-channels"): Storage(4, "fp16", 16, rest=16, scale=16),
     # Tensors of 4 and 8 bits, as many as the size allows: the bound from below.
     ("coreml", "mixed"): Storage(4, "fp16", 16, rest=16, scale=16, block=32),
-    # Formats that edgeward does not make yet, as their own converters store them.
     ("tflite", "fp32"): Storage(32, "fp32", 32),
     ("tflite", "fp16"): Storage(16, "fp32", 32, rest=16),
     ("tflite", "int8-dynamic"): _INT8_ROWS,
     ("tflite", "int8-weights"): Storage(8, "fp32", 32, scale=32),
     ("tflite", "int4-weights"): Storage(4, "int8", 32, scale=16, block=32),
     ("tflite", "int8-static"): Storage(8, "int8", 8, scale=32),
+    # As the converter of Neuron, which nothing here makes files for yet, stores them.
     ("neuron", "bf16"): Storage(16, "bf16", 16, rest=16),
     ("neuron", "fp8"): Storage(8, "fp8", 16, rest=16, scale=32, tables=False),
     ("compressed", "fp8-dynamic"): Storage(8, "fp8", 16, rest=16, scale=16, tables=False),
