@@ -164,8 +164,9 @@ def test_this_machine_is_probed() -> None:
 def test_a_program_that_hangs_fails_or_is_absent_says_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgeward.targets.probe.RUN_TIMEOUT_S", 0.2)
-    assert run_program((sys.executable, "-c", "import time; time.sleep(60)")) is None
+    with monkeypatch.context() as hurried:
+        hurried.setattr("edgeward.targets.probe.RUN_TIMEOUT_S", 0.2)
+        assert run_program((sys.executable, "-c", "import time; time.sleep(60)")) is None
     assert run_program((sys.executable, "-c", "raise SystemExit(3)")) is None
     assert run_program(("no-such-program-anywhere",)) is None
     assert run_program((sys.executable, "-c", "print(1)")) == "1\n"
@@ -332,30 +333,6 @@ def test_the_more_particular_profile_is_taken() -> None:
     assert [profile.name for profile, _ in ranked(profiles, x86)] == ["kiosk-x86", "x86-64-cpu"]
     assert best(profiles, changed(x86, cpu_flags=[])) == load("x86-64-cpu")
     assert best(profiles, changed(x86, arch="riscv64")) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "capability", "target"),
-    [
-        ("NVIDIA H200", "9.0", "h200"),
-        ("NVIDIA H100 80GB HBM3", "9.0", "h100"),
-        ("NVIDIA GH200 480GB", "9.0", None),
-        (None, "9.0", None),
-        ("NVIDIA L4", "8.9", "l4"),
-        ("NVIDIA L40S", "8.9", None),
-        ("NVIDIA GeForce RTX 4090", "8.9", None),
-        ("NVIDIA A100-SXM4-80GB", "8.0", "a100"),
-        ("Tesla T4", "7.5", "t4"),
-    ],
-)
-def test_gpus_of_one_capability_are_told_by_their_name(
-    name: str | None, capability: str, target: str | None
-) -> None:
-    here = changed(Fingerprint.from_dict(GOOD), arch="x86_64", gpu_name=name)
-    here = changed(here, compute_capability=capability)
-    gpus = [load(each) for each in ("a100", "a10g", "b200", "h100", "h200", "l4", "t4")]
-    found = best(gpus, here)
-    assert (found.name if found else None) == target
 
 
 @pytest.mark.parametrize("tree", ["jetson", "pi"])
