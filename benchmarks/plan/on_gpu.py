@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from random_gguf import round_to, write_half
+from reality import error, print_errors
 
 from edgeward.runtimes.engines.llama_decoder import LlamaDecoder
 from edgeward.runtimes.engines.llama_native import Model, engine_words
@@ -63,12 +64,7 @@ def main() -> None:
     print(*engine_words(), file=sys.stderr)
     rows = list(compared(asked, contexts))
     print_rows(rows, COLUMNS, asked.output)
-    for figure in ("memory_error", "tpot_error", "ttft_error"):
-        errors = sorted(abs(float(str(row[figure]))) for row in rows)
-        print(
-            f"{figure}: median {statistics.median(errors):.0f} %, worst {errors[-1]:.0f} %",
-            file=sys.stderr,
-        )
+    print_errors(rows, ("memory_error", "tpot_error", "ttft_error"))
 
 
 def compared(asked: argparse.Namespace, contexts: list[int]) -> Iterator[dict[str, object]]:
@@ -161,11 +157,6 @@ def gpu_mib() -> float:
     query = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
     said = subprocess.run(query, check=True, capture_output=True, text=True).stdout
     return float(said.splitlines()[0])
-
-
-def error(predicted: float, found: float) -> float:
-    """Return how far a prediction is off, in percent of what was found."""
-    return round(100 * (predicted / found - 1), 1) if found else 0.0
 
 
 if __name__ == "__main__":

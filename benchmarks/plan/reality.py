@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeward.runtimes.engines.litert_file import read_tflite
@@ -57,7 +57,12 @@ def main() -> None:
         for context in contexts_of(bundle, contexts)
     ]
     print_rows(rows, COLUMNS, asked.output)
-    for figure in ("peak_error", "tpot_error", "ttft_error"):
+    print_errors(rows, ("peak_error", "tpot_error", "ttft_error"))
+
+
+def print_errors(rows: Sequence[Mapping[str, object]], figures: Sequence[str]) -> None:
+    """Print the median and the worst of each figure's errors, on stderr."""
+    for figure in figures:
         errors = sorted(abs(float(str(row[figure]))) for row in rows if row[figure] is not None)
         if not errors:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -139,22 +140,18 @@ def round_file(
         raise StageError("The quantiser does not take this graph", why=lines[0][:500]) from error
 
 
-def fill_scales(path: Path) -> int:
+def fill_scales(path: Path) -> None:
     """Give blocks of nothing but zeros the smallest scale, as XNNPACK takes none of zero.
 
-    The quantiser's least scale becomes zero in float16. Returns how many blocks there were.
+    The quantiser's least scale becomes zero in float16.
     """
-    data = bytearray(path.read_bytes())
-    with memoryview(data) as view:
-        places = list(places_of_scales(view))
-    filled = 0
-    for start, size in places:
-        scales = np.frombuffer(data, np.float16, size // 2, start)
-        filled += np.count_nonzero(scales == 0)
-        scales[scales == 0] = np.finfo(np.float16).smallest_normal
-    if filled:
-        path.write_bytes(data)
-    return filled
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        with memoryview(mapped) as data:
+            places = list(places_of_scales(data))
+        for start, size in places:
+            scales = np.frombuffer(mapped[start : start + size], np.float16)
+            filled = np.where(scales == 0, np.finfo(np.float16).smallest_normal, scales)
+            mapped[start : start + size] = filled.astype(np.float16).tobytes()
 
 
 def _halves() -> dict[str, Any]:

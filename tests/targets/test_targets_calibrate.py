@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from edgeward.errors import UsageError
 from edgeward.targets.calibrate import Rates, calibrated, document, save
 from edgeward.targets.calibration import measure_rates
 from edgeward.targets.load import load
+from edgeward.targets.plan.memory import sums_widen
 from edgeward.targets.probe import probe
 from edgeward.targets.write import render
 
@@ -23,6 +25,21 @@ def test_what_was_measured_is_the_profile(tmp_path: Path, monkeypatch: pytest.Mo
     assert hardware.memory_bandwidth_bytes_per_s == 21_200_000_000
     assert hardware.rate("fp32") == 96_800_000_000
     assert hardware.achieved == {"bandwidth": 1.0, "compute": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "times", "widens"),
+    [(["avx2", "avx_vnni"], 2.5, False), (["avx2", "fma"], 1.5, True)],
+)
+def test_integers_gain_by_what_the_processor_has(
+    tmp_path: Path, flags: list[str], times: float, *, widens: bool
+) -> None:
+    here = replace(probe(), arch="x86_64", cpu_flags=tuple(flags))
+    path = tmp_path / "mine.toml"
+    path.write_text(render(document(here, Rates(1, 2e10, 1e11), "1 threads")))
+    hardware = load(path).hardware
+    assert hardware.rate("int8") == times * 1e11
+    assert sums_widen(hardware) is widens
 
 
 def test_rates_are_measured() -> None:
