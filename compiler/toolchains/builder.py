@@ -13,13 +13,13 @@ from edgeward.errors import ToolchainError
 
 from ..installed import installed_versions
 from ..words import size_words
+from .base_link import link_base
 from .from_source import build_settings, require_compiler, unpack
 from .lock import Unpacked
 from .pip import Say, install_command, pip_command, run_lines
 from .pip_words import failure, has_no_match, phase
 from .site import Site
 
-BASE_LINE = "edgeward-base.pth"
 _TORCH_INDEX = "https://download.pytorch.org/whl/"
 _IMPORT_WORKER = """
 import importlib.util, os, sys
@@ -41,8 +41,7 @@ def build(site: Site, say: Say, keep: int) -> None:
     steps = _Steps(site, say, keep)
     steps.make_venv()
     if site.base is not None:
-        line = f"{site.base.site_packages}\n"
-        (site.site_packages / BASE_LINE).write_text(line, encoding="utf-8")
+        link_base(site, site.base)
     if site.lock.torch is not None:
         steps.install_torch()
     if site.lock.pins:

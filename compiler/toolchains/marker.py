@@ -11,7 +11,7 @@ from edgeward.runtimes.bundle.durable import sync
 
 from ..folders import folder_size
 from ..installed import installed_versions
-from .builder import BASE_LINE
+from .base_link import link_trouble
 from .site import Site
 
 _NAME = "edgeward-toolchain.json"
@@ -67,8 +67,9 @@ def trouble_of(site: Site) -> str | None:
         below = trouble_of(site.base)
         if below is not None:
             return f"its base {site.base.name}: {below}"
-        if not (site.site_packages / BASE_LINE).is_file():
-            return "its link to its base is gone"
+        unlinked = link_trouble(site, site.base)
+        if unlinked is not None:
+            return unlinked
     return _changed(site, marker)
 
 

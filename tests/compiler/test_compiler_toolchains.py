@@ -166,6 +166,10 @@ def break_link(low, high):
     next(high.folder.rglob("edgeward-base.pth")).unlink()
 
 
+def break_link_target(low, high):
+    next(high.folder.rglob("edgeward-base.pth")).write_text("/nowhere/site-packages\n")
+
+
 def break_base(low, high):
     shutil.rmtree(low.folder)
 
@@ -179,6 +183,7 @@ def break_base(low, high):
         break_marker_digest,
         break_package,
         break_link,
+        break_link_target,
         pytest.param(break_base, marks=pytest.mark.slow),
     ],
 )
@@ -195,6 +200,19 @@ def test_a_broken_one_says_so_and_is_made_again(cache, damage):
             run.run(spec("use_tiny", toolchain="high", why=damage.__name__)).data["tiny"] == "2.0"
         )
     assert Toolchains(cache).state("high").state == "ready"
+
+
+def test_a_cache_that_was_moved_or_reached_over_a_link_keeps_its_layers(plant, tmp_path):
+    (tmp_path / "first").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("first")
+    Toolchains(link).ensure("high", Recorder())
+    link.unlink()
+    (tmp_path / "first").rename(tmp_path / "second")
+    reporter = Recorder()
+    moved = Toolchains(tmp_path / "second").ensure("high", reporter)
+    assert [cached for *_, cached in reporter.finished] == [True]
+    subprocess.run([moved.python, "-c", "import tiny, tinybase"], check=True)
 
 
 def test_one_whose_python_starts_but_cannot_work_is_made_again(cache):
