@@ -22,6 +22,7 @@ from edgeward.runtimes.tasks.cache_steps import SHARED_CACHE
 
 from .onnx_assets import copy_assets
 from .onnx_decoder_tuned import keep_logits, share_cache
+from .onnx_exporter import exported
 from .onnx_passes.causal import leave_causal_masks
 from .onnx_passes.graph import Graph
 from .onnx_program import check, first_line, save, signature
@@ -81,11 +82,11 @@ def export_decoder(
 
 
 def _trace(model: Any, tokenizer: Any, opset: int, tuned: bool) -> Any:
-    from transformers.exporters import OnnxConfig, OnnxExporter
+    from transformers.exporters import OnnxConfig
 
     config = OnnxConfig(opset_version=opset, dynamic=True, ort_fusions="cpu" if tuned else None)
     inputs = _traced_inputs(model.eval(), tokenizer, rows=1 if tuned else 2)
-    return OnnxExporter().export(model, inputs, config).program
+    return exported(model, inputs, config)
 
 
 def _traced_inputs(model: Any, tokenizer: Any, rows: int) -> dict[str, Any]:

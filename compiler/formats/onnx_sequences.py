@@ -17,6 +17,7 @@ from edgeward.compiler.tasks import task_spec
 from edgeward.errors import UnsupportedError
 
 from .onnx_assets import copy_assets
+from .onnx_exporter import exported
 from .onnx_program import check, first_line, save, signature
 from .onnx_tied import tie_weights
 
@@ -190,11 +191,11 @@ def _tokens(model: Any, rows: int, count: int) -> Any:
 
 
 def _trace(module: Any, inputs: Mapping[str, Any], shapes: Any, opset: int) -> Any:
-    from transformers.exporters import OnnxConfig, OnnxExporter
+    from transformers.exporters import OnnxConfig
 
     config = OnnxConfig(opset_version=opset, dynamic_shapes=shapes)
     try:
-        return OnnxExporter().export(module, dict(inputs), config).program
+        return exported(module, inputs, config)
     except (TypeError, AttributeError, ValueError) as error:
         raise UnsupportedError(
             f"{type(module.model).__name__} is not an encoder and decoder with a cache of keys "

@@ -17,6 +17,7 @@ from edgeward.compiler.tasks import task_spec
 from edgeward.errors import StageError, UnsupportedError
 
 from .onnx_assets import copy_assets
+from .onnx_exporter import exported
 from .onnx_passes.graph import Graph
 from .onnx_program import save, signature
 from .onnx_samples import SAMPLES, read_samples, token_windows
@@ -28,7 +29,7 @@ def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     """Export the model with dynamic axes: `model.onnx` and its `assets/`."""
     import onnx_ir
     from torch.export import Dim
-    from transformers.exporters import OnnxConfig, OnnxExporter
+    from transformers.exporters import OnnxConfig
 
     folder = context.inputs["source"]
     context.progress(0.05, "loading the model")
@@ -39,7 +40,7 @@ def export(context: StageContext, params: Mapping[str, Any]) -> dict[str, Any]:
     shapes = {name: dict.fromkeys(named, Dim.DYNAMIC) for name, named in axes.items()}
     context.progress(0.15, "tracing")
     config = OnnxConfig(opset_version=params["opset"], dynamic_shapes=shapes)
-    program = OnnxExporter().export(model, modality.traced(), config).program
+    program = exported(model, modality.traced(), config)
     _keep_outputs(program, spec.outputs)
     _name_axes(program, axes)
     context.progress(0.9, "writing")
