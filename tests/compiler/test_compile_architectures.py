@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
+from matrix import sampled
 from safetensors.numpy import load_file, save_file
 
 from edgeward.compiler.architectures import TEXT_ENCODERS
@@ -24,6 +25,11 @@ from edgeward.runtimes import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 FLOAT32_DIFFERENCE = 1e-4
+# Their bodies are BERT's or RoBERTa's but for names and sizes.
+AKIN = {
+    *("camembert", "data2vec-text", "electra", "ernie", "megatron-bert"),
+    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"),
+}
 HELD_AS = ("bert-sharded", "bert-fp16", "bert-bf16", "bert-vocabulary", "bert-left")
 POOLED = {"bert-dense": 24, "bert-cls": 32, "bert-max": 32, "bert-last": 32}
 SPOILED = {
@@ -86,7 +92,7 @@ def test_every_supported_architecture_is_in_the_matrix(encoders: Path) -> None:
     assert {path.name for path in encoders.iterdir()} >= TEXT_ENCODERS
 
 
-@pytest.mark.parametrize("model_type", sorted(TEXT_ENCODERS))
+@pytest.mark.parametrize("model_type", sampled(sorted(TEXT_ENCODERS), *TEXT_ENCODERS - AKIN))
 def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
     exact, half, quantised = compiled(model_type, "fp32", "fp16", "int8-dynamic")
     assert checks(exact)["untraced_relative_difference"] < FLOAT32_DIFFERENCE

@@ -17,7 +17,7 @@ from fresh_cache import fresh_cache
 from PIL import Image
 from typed import typed
 
-from edgeward.compiler.compile import CompileRequest, compile_model
+from edgeward.compiler.compile import CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.errors import UsageError
@@ -116,12 +116,13 @@ def built(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEWARD_CACHE", str(fresh_cache(tmp_path_factory.mktemp("c") / "cache")))
-        for task, model_type in MODELS:
-            request = CompileRequest(
-                str(models / task / model_type), ("x86-64-cpu",), out / task, task=task
-            )
-            (one,) = compile_model(request)
-            found[task, model_type] = one.bundle.path
+        with stage_runner(CompileRequest("", (), out), NullReporter()) as stages:
+            for task, model_type in MODELS:
+                request = CompileRequest(
+                    str(models / task / model_type), ("x86-64-cpu",), out / task, task=task
+                )
+                (one,) = compile_model(request, runner=stages)
+                found[task, model_type] = one.bundle.path
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
+from matrix import sampled
 from mobile_pairs import PAIRS
 
 from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
@@ -24,6 +25,22 @@ HALF, EXACT = 0.9999, 0.999999
 # A random detector whose scores lie close together: measured 0.9999984.
 CLOSE = {("tflite", "yolos"): 0.999998}
 ROUNDED = 0.98
+ROWS = [(*pair, format_name) for pair in PAIRS for format_name in TARGETS]
+# Of these bodies, close to those of others, every run shows one format, in turn.
+AKIN = {
+    *("bert", "deberta", "distilbert", "ibert", "mpnet", "rembert", "roberta", "squeezebert"),
+    *("xlm-roberta", "deit", "vit", "regnet"),
+}
+
+
+def always() -> list[tuple[str, str, str]]:
+    formats = list(TARGETS)
+    return [
+        (task, model_type, format_name)
+        for number, (task, model_type) in enumerate(PAIRS)
+        for format_name in formats
+        if model_type not in AKIN or format_name == formats[number % len(formats)]
+    ]
 
 
 def test_enough_architectures_are_tried_and_each_is_taken() -> None:
@@ -53,8 +70,7 @@ def runner(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("format_name", TARGETS)
-@pytest.mark.parametrize(("task", "model_type"), PAIRS)
+@pytest.mark.parametrize(("task", "model_type", "format_name"), sampled(ROWS, *always()))
 def test_it_compiles_and_agrees(
     runner: StageRunner, heads: Path, tmp_path: Path, task: str, model_type: str, format_name: str
 ) -> None:
