@@ -145,6 +145,12 @@ class Coverage:
     model_types: Mapping[str, frozenset[str]] = field(default_factory=dict)
     classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    def __or__(self, other: Coverage) -> Coverage:
+        """Return what the one or the other takes."""
+        return Coverage(
+            _joined(self.model_types, other.model_types), _joined(self.classes, other.classes)
+        )
+
     def takes(self, task: str, model_type: str, architecture: str) -> bool:
         """Whether a model of this type or class is taken for the task."""
         known = architecture in self.classes.get(task, frozenset())
@@ -166,6 +172,12 @@ class Coverage:
 
 
 GRAPHS = Coverage(MODEL_TYPES)
+_Table = Mapping[str, frozenset[str]]
+
+
+def _joined(one: _Table, other: _Table) -> _Table:
+    nothing: frozenset[str] = frozenset()
+    return {task: one.get(task, nothing) | other.get(task, nothing) for task in {**one, **other}}
 
 
 def task_of(

@@ -5,8 +5,9 @@ Rules alone: profiles and what was given are read, no stage is run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 
 from edgeward.errors import UnsupportedError, UsageError
@@ -14,6 +15,7 @@ from edgeward.runtimes.finalize.ranges import parse_ranges
 from edgeward.runtimes.tasks.labels import read_config, read_labels
 from edgeward.targets.load import load as load_profile
 from edgeward.targets.profile import Profile
+from edgeward.targets.profile import Recipe as TargetRecipe
 
 from .architectures import Coverage
 from .budget import Budget, Limit
@@ -63,15 +65,42 @@ class Wanted:
 
     @property
     def chosen_format(self) -> str:
-        """The format asked for, else the target's own."""
-        return self.format or self.profile.default.format
+        """The format asked for, else the target's own for this model."""
+        return self.format or self.own.format
+
+    @property
+    def own(self) -> TargetRecipe:
+        """What the target takes this model in where nobody says."""
+        default, other = self.profile.default, self.profile.otherwise
+        if other is None or _covers(default.format, self.source):
+            return default
+        return other if _covers(other.format, self.source) else default
+
+    @property
+    def default_precision(self) -> str:
+        """The target's own precision in the chosen format, else the one of its default."""
+        own, chosen = (self.own, self.profile.otherwise), self.chosen_format
+        named = (recipe.precision for recipe in own if recipe and recipe.format == chosen)
+        return next(named, self.own.precision)
 
 
 def coverages_of(request: CompileRequest) -> list[Coverage]:
-    """What the wanted formats take."""
+    """What each target takes in the wanted format, or in its own."""
     profiles = [load_profile(name) for name in dict.fromkeys(request.targets)]
-    formats = dict.fromkeys(request.format or profile.default.format for profile in profiles)
-    return [format_module(name).coverage() for name in formats]
+    own = dict.fromkeys(_formats_of(request, profile) for profile in profiles)
+    return [coverage_of(formats) for formats in own]
+
+
+def _formats_of(request: CompileRequest, profile: Profile) -> tuple[str, ...]:
+    if request.format:
+        return (request.format,)
+    own = (profile.default, profile.otherwise)
+    return tuple(recipe.format for recipe in own if recipe is not None)
+
+
+def coverage_of(formats: Iterable[str]) -> Coverage:
+    """Return what any of the formats takes."""
+    return reduce(Coverage.__or__, (format_module(name).coverage() for name in formats), Coverage())
 
 
 def plans_of(request: CompileRequest, source: Source) -> list[Plan]:
@@ -198,7 +227,7 @@ def _takes(job: Job) -> bool:
 def _job(wanted: Wanted, precision: str) -> Job:
     profile = wanted.profile
     if precision == DEFAULT_PRECISION:
-        precision = profile.default.precision
+        precision = wanted.default_precision
     job = _unchecked_job(wanted, precision)
     profile.check_recipe(wanted.chosen_format, precision)
     profile.check_engine(wanted.engine)

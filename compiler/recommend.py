@@ -31,7 +31,7 @@ from .formats.base import Job
 from .formats.gguf_types import FORMAT as GGUF
 from .formats.gguf_types import MIXED
 from .formats.registry import format_module
-from .jobs import given_of, recipes_of
+from .jobs import coverage_of, given_of, recipes_of
 from .package import Proved, bundle_name, package
 from .pareto import Point, front
 from .progress import NullReporter
@@ -154,7 +154,7 @@ def open_wanted(request: CompileRequest) -> Source:
         request.model,
         revision=request.revision,
         task=request.task,
-        coverages=_coverages(request),
+        coverages=[_coverage(request)],
     )
 
 
@@ -204,13 +204,13 @@ def unit_of(objective: str) -> str:
 
 def _opened(request: CompileRequest, runner: StageRunner) -> Source:
     source = open_wanted(request)
-    return source if source.packed is None else dequantised(source, _coverages(request), runner)
+    return source if source.packed is None else dequantised(source, [_coverage(request)], runner)
 
 
-def _coverages(request: CompileRequest) -> list[Coverage]:
+def _coverage(request: CompileRequest) -> Coverage:
     profile = load_profile(request.targets[0])
     formats = [request.format] if request.format else list(profile.formats)
-    return [format_module(name).coverage() for name in formats if _is_known(name)]
+    return coverage_of(filter(_is_known, formats))
 
 
 def _is_known(format_name: str) -> bool:

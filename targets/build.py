@@ -82,6 +82,7 @@ def build(name: str, document: Mapping[str, object]) -> Profile:
         engines=tuple(_engine(row) for row in top.sections("engines")),
         formats=formats,
         default=_recipe(top.section("default")),
+        otherwise=_otherwise(top.section("default").section("otherwise")),
         shapes=_shapes(top.section("shapes")),
         limits=Limits(
             opset_max=top.section("limits").get("opset_max", int),
@@ -144,6 +145,10 @@ def _engine(section: Section) -> Engine:
 
 def _recipe(section: Section) -> Recipe:
     return Recipe(format=section.need("format", str), precision=section.need("precision", str))
+
+
+def _otherwise(section: Section) -> Recipe | None:
+    return _recipe(section) if section.names() else None
 
 
 def _shapes(section: Section) -> Shapes:
@@ -212,11 +217,9 @@ def _check(profile: Profile) -> None:
 
 
 def _check_recipes(profile: Profile) -> None:
-    allowed = profile.formats.get(profile.default.format)
-    if allowed is None:
-        raise Bad(("default", "format"), f"is not in formats: {', '.join(profile.formats)}")
-    if profile.default.precision not in allowed:
-        raise Bad(("default", "precision"), f"is not one of {', '.join(allowed)}")
+    _check_recipe(profile, profile.default, ("default",))
+    if profile.otherwise is not None:
+        _check_recipe(profile, profile.otherwise, ("default", "otherwise"))
     known = {precision for precisions in profile.formats.values() for precision in precisions}
     for index, engine in enumerate(profile.engines):
         for precision in engine.builds:
@@ -229,6 +232,14 @@ def _check_recipes(profile: Profile) -> None:
                 raise Bad(key, "is a precision that no format allows")
             if not set(providers) <= set(engine.providers):
                 raise Bad(key, "names a provider that the engine does not list")
+
+
+def _check_recipe(profile: Profile, recipe: Recipe, key: Key) -> None:
+    allowed = profile.formats.get(recipe.format)
+    if allowed is None:
+        raise Bad((*key, "format"), f"is not in formats: {', '.join(profile.formats)}")
+    if recipe.precision not in allowed:
+        raise Bad((*key, "precision"), f"is not one of {', '.join(allowed)}")
 
 
 def _check_shapes(shapes: Shapes) -> None:

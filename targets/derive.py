@@ -7,6 +7,7 @@ import time
 from edgeward.errors import UnsupportedError
 
 from .fingerprint import Fingerprint
+from .profile import Profile
 from .schema import ARCHES, WORD
 from .units import format_bandwidth, format_rate, format_size
 from .versions import parse_version
@@ -54,6 +55,35 @@ def profile_from(fingerprint: Fingerprint, *, bandwidth_bytes_per_s: int | None 
     Raises UnsupportedError for an architecture that no profile can have.
     """
     return render(profile_document(fingerprint, bandwidth_bytes_per_s=bandwidth_bytes_per_s))
+
+
+def gpu_profile_from(fingerprint: Fingerprint, known: Profile) -> str:
+    """Return the TOML text of a profile for a machine with a GPU that a profile describes.
+
+    It has the processor's cores and the GPU's memory as they are here, and that profile's share
+    of it for models.
+    """
+    memory = fingerprint.gpu_memory_bytes or known.hardware.memory_bytes
+    usable = memory * known.hardware.usable_memory_bytes // known.hardware.memory_bytes
+    return render(
+        {
+            "extends": known.name,
+            "title": (fingerprint.gpu_name or known.title)[:100],
+            "description": "Written by `edgeward targets probe`.",
+            "hardware": {
+                "cores": min(fingerprint.cores, MAX_CORES),
+                "memory": format_size(memory),
+                "usable_memory": format_size(_rounded(usable, MEMORY_STEP)),
+            },
+            "match": {"priority": OWN_PRIORITY},
+            "sources": {
+                "hardware.cores": PROBED,
+                "hardware.memory": PROBED,
+                "hardware.usable_memory": f"the share that {known.name} has",
+                "match.priority": "the machine at hand",
+            },
+        }
+    )
 
 
 def profile_document(

@@ -20,7 +20,8 @@ MAX_CORES = 65_536
 class Fingerprint:
     """A machine's hardware and software; None and empty where it does not say.
 
-    `memory_bytes` is what the system or its control group grants, less than what is soldered on.
+    `memory_bytes` is what the system or its control group grants, less than what is soldered on;
+    `gpu_memory_bytes` what the first GPU has beside it.
     `engines` are the inference engines installed, name -> version.
     """
 
@@ -35,6 +36,7 @@ class Fingerprint:
     device_tree_compatible: tuple[str, ...] = ()
     l4t_release: str | None = None
     gpu_name: str | None = None
+    gpu_memory_bytes: int | None = None
     compute_capability: str | None = None
     driver_version: str | None = None
     python_version: str | None = None
@@ -82,6 +84,7 @@ class Fingerprint:
             device_tree_compatible=_texts(data, "device_tree_compatible"),
             l4t_release=_maybe(data, "l4t_release"),
             gpu_name=_maybe(data, "gpu_name"),
+            gpu_memory_bytes=_maybe_count(data, "gpu_memory_bytes", MAX_MEMORY_BYTES),
             compute_capability=_maybe(data, "compute_capability"),
             driver_version=_maybe(data, "driver_version"),
             python_version=_maybe(data, "python_version"),
@@ -126,6 +129,10 @@ def _count(data: Mapping[str, object], key: str, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= high:
         raise _refused(f"{key} must be a whole number between 1 and {high}")
     return value
+
+
+def _maybe_count(data: Mapping[str, object], key: str, high: int) -> int | None:
+    return None if data.get(key) is None else _count(data, key, high)
 
 
 def _engines(data: Mapping[str, object]) -> dict[str, str]:

@@ -44,16 +44,17 @@ def compatible(
     """Say whether a machine, of whatever kind, can run a bundle compiled for a profile.
 
     Looks at the architecture, CPU flags, L4T release, compute capability, engine, Python and
-    memory, not at the board's name. `needs_memory_bytes` is what the bundle is known to take;
-    without it the machine must grant what the profile lets a bundle use. An engine that the
-    machine has not installed is a reason against it.
+    memory (the GPU's where the profile's is), not at the board's name. `needs_memory_bytes` is what
+    the bundle is known to take; without it the machine must grant what the profile lets a bundle
+    use. An engine that the machine has not installed is a reason against it.
     """
     rules = profile.match
     wrong = _arch(rules, fingerprint) + _flags(rules, fingerprint)
     wrong += _l4t(rules, fingerprint) + _gpu(rules, fingerprint)
     needs = profile.gate.max_memory_bytes if needs_memory_bytes is None else needs_memory_bytes
-    if fingerprint.memory_bytes < needs:
-        wrong.append(f"needs {about(needs)}, has {about(fingerprint.memory_bytes)}")
+    has = _granted(profile, fingerprint)
+    if has < needs:
+        wrong.append(f"needs {about(needs)}, has {about(has)}")
     wrong += _engines(profile.engines, fingerprint)
     if wrong:
         return Match(ok=False, score=0, reasons=tuple(wrong))
@@ -73,6 +74,12 @@ def best(profiles: Iterable[Profile], fingerprint: Fingerprint) -> Profile | Non
     """Return the profile that describes a machine best, or None where none does."""
     found = ranked(profiles, fingerprint)
     return found[0][0] if found else None
+
+
+def _granted(profile: Profile, fingerprint: Fingerprint) -> int:
+    """The memory that a bundle of this profile would take; a GPU may not tell its own."""
+    gpus = fingerprint.gpu_memory_bytes if profile.memory_is_the_gpus else None
+    return fingerprint.memory_bytes if gpus is None else gpus
 
 
 def _given(rules: MatchRules) -> tuple[str, ...]:

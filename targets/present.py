@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edgeward.errors import EdgewardError
 
-from .derive import measure_bandwidth, profile_from
+from .derive import gpu_profile_from, measure_bandwidth, profile_from
 from .fingerprint import Fingerprint
 from .load import load, names
 from .match import ranked
@@ -67,15 +67,22 @@ def probed(*, only_fingerprint: bool = False) -> tuple[str, str]:
     fingerprint = probe()
     if only_fingerprint:
         return fingerprint.to_json() + "\n", _resembles(fingerprint)
+    gpu = next((each for each in _matching(fingerprint) if each.memory_is_the_gpus), None)
+    if gpu is not None:
+        return gpu_profile_from(fingerprint, gpu), _resembles(fingerprint)
     text = profile_from(fingerprint, bandwidth_bytes_per_s=measure_bandwidth())
     return text, _resembles(fingerprint)
 
 
 def _resembles(fingerprint: Fingerprint) -> str:
+    found = [profile.name for profile in _matching(fingerprint)]
+    return f"matches: {', '.join(found) or 'no known target'}"
+
+
+def _matching(fingerprint: Fingerprint) -> list[Profile]:
     tried = [_tried(name) for name in names()]
     profiles = [each for each in tried if isinstance(each, Profile)]
-    found = [profile.name for profile, _ in ranked(profiles, fingerprint)]
-    return f"matches: {', '.join(found) or 'no known target'}"
+    return [profile for profile, _ in ranked(profiles, fingerprint)]
 
 
 def _tried(name: str) -> Profile | EdgewardError:
@@ -138,6 +145,8 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
     for name, precisions in profile.formats.items():
         yield f"formats.{name}", precisions
     yield "default", f"{profile.default.format} {profile.default.precision}"
+    if profile.otherwise is not None:
+        yield "default.otherwise", f"{profile.otherwise.format} {profile.otherwise.precision}"
     yield "shapes.mode", profile.shapes.mode
     for dimension, sizes in profile.shapes.allowed.items():
         yield f"shapes.allowed.{dimension}", sizes

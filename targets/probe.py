@@ -11,6 +11,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .fingerprint import MAX_CORES, MAX_ITEMS, MAX_MEMORY_BYTES, Fingerprint
@@ -49,12 +50,25 @@ ENGINES = {
     "llama": ("llama-cpp-python",),
     "tensorrt": ("tensorrt",),
 }
-SMI_QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
+SMI_QUERY = (
+    "nvidia-smi",
+    "--query-gpu=name,compute_cap,driver_version,memory.total",
+    "--format=csv,noheader,nounits",
+)
 MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 _NVINFER = "usr/lib/*-linux-gnu/libnvinfer.so.*.*.*"
 _NVINFER_NAME = re.compile(r"libnvinfer\.so\.([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3})")
 _L4T = re.compile(r"R(\d{1,3}) \(release\), REVISION: (\d{1,3}(?:\.\d{1,3}){0,2})")
 _VERSION = re.compile(r"[0-9][0-9.]{0,30}")
+_MEBIBYTES = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Gpu:
+    name: str | None = None
+    capability: str | None = None
+    driver: str | None = None
+    memory_bytes: int | None = None
 
 
 def probe(root: Path = ROOT, run: Run | None = None) -> Fingerprint:
@@ -66,7 +80,7 @@ def probe(root: Path = ROOT, run: Run | None = None) -> Fingerprint:
     ask = run or (run_program if live else _ask_nobody)
     cpu = read_text(root, "proc/cpuinfo") or ""
     compatible = _compatible(root)
-    gpu_name, capability, driver = _gpu(ask, compatible)
+    gpu = _gpu(ask, compatible)
     return Fingerprint(
         arch=_arch(root, cpu),
         os=_os(root),
@@ -78,9 +92,10 @@ def probe(root: Path = ROOT, run: Run | None = None) -> Fingerprint:
         device_tree_model=clean(read_text(root, "proc/device-tree/model")),
         device_tree_compatible=compatible,
         l4t_release=_l4t(root),
-        gpu_name=gpu_name,
-        compute_capability=capability,
-        driver_version=driver,
+        gpu_name=gpu.name,
+        gpu_memory_bytes=gpu.memory_bytes,
+        compute_capability=gpu.capability,
+        driver_version=gpu.driver,
         python_version=platform.python_version(),
         engines={**_tensorrt(root), **installed_engines()},
     )
@@ -199,17 +214,18 @@ def _l4t(root: Path) -> str | None:
     return f"{found[1]}.{found[2]}" if found else None
 
 
-def _gpu(ask: Run, compatible: Sequence[str]) -> tuple[str | None, str | None, str | None]:
-    """Return the first GPU's name, compute capability and driver version."""
+def _gpu(ask: Run, compatible: Sequence[str]) -> _Gpu:
+    """Return what the first GPU says of itself; a Jetson's shares the board's memory."""
     lines = (ask(SMI_QUERY) or "").strip().splitlines()
     said = [clean(word) for word in lines[0].split(",")] if lines else []
-    name, capability, driver = said if len(said) == 3 else (None, None, None)
+    name, capability, driver, memory = said if len(said) == 4 else (None,) * 4
     tegra = next((TEGRA_GPUS[word] for word in compatible if word in TEGRA_GPUS), (None, None))
     is_known = name is not None and "[N/A]" not in name
-    return (
+    return _Gpu(
         name if is_known else tegra[0],
         _version(capability) or tegra[1],
         _version(driver),
+        int(memory) << 20 if memory and _MEBIBYTES.fullmatch(memory) else None,
     )
 
 

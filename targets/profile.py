@@ -175,7 +175,11 @@ class MatchRules:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One target, inheritance resolved."""
+    """One target, inheritance resolved.
+
+    `default` is what a model is compiled to where nobody says, `otherwise` one that the default's
+    format does not take.
+    """
 
     name: str
     title: str
@@ -193,6 +197,13 @@ class Profile:
     match: MatchRules
     sources: Mapping[str, str] = field(hash=False)
     price: Price | None = None
+    otherwise: Recipe | None = None
+
+    @property
+    def memory_is_the_gpus(self) -> bool:
+        """Whether the target is a GPU with memory of its own, beside its machine's."""
+        kinds = {unit.kind for unit in self.hardware.units}
+        return kinds == {"gpu"} and not self.hardware.unified
 
     def to_dict(self) -> dict[str, object]:
         """Return the profile as plain JSON-ready data."""

@@ -211,6 +211,7 @@ _UNIT = table(
         "rates": named(quantity(parse_rate), choice(*DTYPES)),
     }
 )
+_RECIPE: dict[str, Reader] = {"format": _NAME, "precision": _PRECISION}
 _ENGINE = table(
     {
         "name": _NAME,
@@ -244,7 +245,7 @@ PROFILE = table(
         ),
         "engines": many(_ENGINE),
         "formats": named(many(_PRECISION), _NAME),
-        "default": table({"format": _NAME, "precision": _PRECISION}),
+        "default": table({**_RECIPE, "otherwise": table(_RECIPE)}),
         "shapes": table(
             {
                 "mode": choice(*SHAPE_MODES),

@@ -55,7 +55,10 @@ def _document(profile: Profile) -> dict[str, Value]:
         },
         "engines": [_engine(engine) for engine in profile.engines],
         "formats": {name: list(precisions) for name, precisions in profile.formats.items()},
-        "default": {"format": profile.default.format, "precision": profile.default.precision},
+        "default": {
+            **asdict(profile.default),
+            "otherwise": asdict(profile.otherwise) if profile.otherwise else {},
+        },
         "shapes": {
             "mode": profile.shapes.mode,
             "allowed": {name: list(sizes) for name, sizes in profile.shapes.allowed.items()},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,12 +108,25 @@ def open_model(path: Path, options: EngineOptions) -> OnnxRuntimeSession:
 def _loaded(module: Any, path: Path, options: EngineOptions) -> Any:
     """ONNX Runtime 1.32 cannot load a weight that two products share with exact sums."""
     providers = _available(module, options.providers or DEFAULT_PROVIDERS)
+    if "CUDAExecutionProvider" in providers:
+        load_cuda(module)
     settings = _settings(module, options)
     settings.add_session_config_entry(*_EXACT_SUMS)
     try:
         return module.InferenceSession(str(path), settings, providers=providers)
     except module.capi.onnxruntime_pybind11_state.Fail:
         return module.InferenceSession(str(path), _settings(module, options), providers=providers)
+
+
+def load_cuda(module: Any) -> None:
+    """Load CUDA and cuDNN where pip put them, which the loader does not search by itself.
+
+    Source: ONNX Runtime's documentation of its CUDA provider, `preload_dlls`, from 1.21 on; what it
+    prints of libraries that are not there would stand among a command's output.
+    """
+    if hasattr(module, "preload_dlls"):
+        with redirect_stdout(io.StringIO()):
+            module.preload_dlls()
 
 
 def _settings(module: Any, options: EngineOptions) -> Any:

@@ -41,7 +41,7 @@ class Measured:
 
     def off(self, profile: Profile, figures: Sequence[str]) -> float | None:
         """Return the logarithm of the planned over the measured figure, None where one is not."""
-        planned = Predictor(self.bundle, profile, self.facts).beside(self.record)
+        planned = Predictor(self.bundle, [profile], self.facts).beside(self.record)
         for name in figures:
             predicted, measured = planned.get(f"predicted_{name}"), self.record.get(FIGURES[name])
             if predicted and measured:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeward.errors import EdgewardError
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.targets.load import load, names
-from edgeward.targets.match import best
+from edgeward.targets.match import ranked
 from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.predict import engine_for, plan_model
 from edgeward.targets.plan.read import read_facts
+from edgeward.targets.plan.units_of import unit_of
 from edgeward.targets.probe import probe
 from edgeward.targets.profile import Profile, Recipe
 
 CALIBRATED = "this-machine"
+_PROCESSOR = "CPU"
 # Predicted figure, and the measured one that it is held against.
+GPUS_MEMORY = "its memory is the GPU's, the process's was measured"
 FIGURES = {
     "ttft_ms": "ttft_p50_ms",
     "tpot_ms": "tpot_p50_ms",
@@ -27,10 +30,15 @@ FIGURES = {
 
 
 class Predictor:
-    """Predicts a bundle's figures on one profile; what cannot be predicted is left out."""
+    """Predicts a bundle's figures on the first of some profiles that runs it where it ran.
 
-    def __init__(self, bundle: Bundle, profile: Profile | None, facts: ModelFacts | None) -> None:
-        self._bundle, self._profile, self._facts = bundle, profile, facts
+    What cannot be predicted is left out.
+    """
+
+    def __init__(
+        self, bundle: Bundle, profiles: Sequence[Profile], facts: ModelFacts | None
+    ) -> None:
+        self._bundle, self._profiles, self._facts = bundle, profiles, facts
 
     def beside(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the predictions for a record's own workload, each with its error in percent.
@@ -45,7 +53,10 @@ class Predictor:
             source, words = self._bundle.manifest.target.name, "the manifest's"
         if not found:
             return {"predicted_for": None, "predicted_note": words}
-        errors = {name: off(found[name], record.get(FIGURES[name])) for name in found}
+        held = {name: record.get(FIGURES[name]) for name in found}
+        if words == GPUS_MEMORY:
+            held["peak_memory_bytes"] = None
+        errors = {name: off(found[name], held[name]) for name in found}
         return {
             "predicted_for": source,
             "predicted_note": words,
@@ -54,18 +65,19 @@ class Predictor:
         }
 
     def _planned(self, record: Mapping[str, Any]) -> tuple[dict[str, float], str, str]:
-        if self._profile is None or self._facts is None:
+        profile, facts = self._profile(record), self._facts
+        if profile is None or facts is None:
             return {}, "", "no profile describes this machine, or no plan reads this model"
-        facts, recipe = self._facts, self._bundle.manifest.recipe
+        recipe = self._bundle.manifest.recipe
         length = int(record["n_prompt"]) + int(record["n_gen"])
         try:
             plan = plan_model(
                 facts,
-                self._profile,
+                profile,
                 Recipe(recipe.format, recipe.precision),
                 max(length, 1) if length else None,
                 batch=int(record["batch"]),
-                engine=engine_for(self._profile, recipe.format),
+                engine=engine_for(profile, recipe.format),
                 prompt=int(record["n_prompt"]) or None,
             )
         except EdgewardError as error:
@@ -76,7 +88,25 @@ class Predictor:
             found[name] = plan.ttft_s * 1e3
         if plan.tpot_s is not None:
             found["tpot_ms"] = plan.tpot_s * 1e3
-        return found, self._profile.name, _words(record, self._profile)
+        return found, profile.name, _words(record, profile)
+
+    def _profile(self, record: Mapping[str, Any]) -> Profile | None:
+        """An engine without its GPU's libraries runs on the processor of a machine with a GPU."""
+        if len(self._profiles) < 2:
+            return next(iter(self._profiles), None)
+        on_processor = str(record["backends"]).startswith(_PROCESSOR)
+        units = ((profile, self._unit(profile)) for profile in self._profiles)
+        return next(
+            (each for each, unit in units if unit and (unit == "cpu") == on_processor), None
+        )
+
+    def _unit(self, profile: Profile) -> str:
+        recipe = self._bundle.manifest.recipe
+        try:
+            engine = engine_for(profile, recipe.format)
+        except EdgewardError:
+            return ""
+        return unit_of(profile, engine, recipe.precision)
 
 
 def open_predictor(bundle: Bundle, target: str | None) -> Predictor:
@@ -85,8 +115,8 @@ def open_predictor(bundle: Bundle, target: str | None) -> Predictor:
     That is the one that `edgeward targets calibrate` wrote, else the best that matches. Raises
     UsageError or ProfileError where `target` is named and cannot be loaded.
     """
-    profile = load(target) if target else _own_profile()
-    return Predictor(bundle, profile, facts_of(bundle))
+    profiles = [load(target)] if target else _own_profiles()
+    return Predictor(bundle, profiles, facts_of(bundle))
 
 
 def facts_of(bundle: Bundle) -> ModelFacts | None:
@@ -106,15 +136,18 @@ def off(predicted: float, measured: object) -> float | None:
     return 100 * (predicted / measured - 1)
 
 
-def _own_profile() -> Profile | None:
+def _own_profiles() -> list[Profile]:
     known = names()
     try:
-        return load(CALIBRATED) if CALIBRATED in known else best(map(load, known), probe())
+        matching = [profile for profile, _ in ranked(map(load, known), probe())]
+        return [*([load(CALIBRATED)] if CALIBRATED in known else []), *matching]
     except EdgewardError:
-        return None
+        return []
 
 
 def _words(record: Mapping[str, Any], profile: Profile) -> str:
+    if profile.memory_is_the_gpus:
+        return GPUS_MEMORY
     threads, cores = int(record["n_threads"]), profile.hardware.cores
     if threads and threads < cores and profile.name != CALIBRATED:
         return f"for {cores} cores, measured with {threads} threads"

@@ -66,6 +66,9 @@ _LLAMA_LAUNCHES = {"cpu": 50e-6, "gpu": 180e-6, "npu": 60e-6}
 # fitted: the encoders on Inferentia2 and Trainium there, whose graphs are compiled whole
 _COMPILED = {**_LAUNCHES, "npu": 30e-6}
 _TEXT = ("decoder", "encoder-decoder", "encoder")
+_COMPRESSED_ONLY = dict.fromkeys(
+    ("encoder", "encoder-decoder", "vision"), "compressed checkpoints are made of text generators"
+)
 _CNN_ONLY = "decoders need dynamic state; int8 graphs of fixed shape only"
 # measured with SmolLM2-135M on llama.cpp 0.3.36, one thread of an EPYC: benchmarks/plan/reality.py
 _LLAMA = EngineCost(
@@ -93,6 +96,14 @@ _XNNPACK = Packing(
     generator=13 * MIB,
     moved=(7.0, 9.0),
     near=6 * MIB,
+)
+_SERVING = EngineCost(
+    ("compressed",),
+    1024 * MIB,
+    1024 * MIB,
+    chunk=2048,
+    layer_s=_ONE_BY_ONE,
+    unable=_COMPRESSED_ONLY,
 )
 ENGINES: Mapping[str, EngineCost] = {
     # measured with random Llamas, Qwen2 and MiniLM, one thread of an EPYC: 69 MiB for Python, numpy
@@ -136,11 +147,9 @@ ENGINES: Mapping[str, EngineCost] = {
     "tensorrt": EngineCost(("onnx",), 100 * MIB, 500 * MIB, layer_s=_LAUNCHES),
     "llama": _LLAMA,
     "llama-cpp": _LLAMA,
-    "vllm": EngineCost(("compressed",), 1024 * MIB, 1024 * MIB, chunk=2048, layer_s=_ONE_BY_ONE),
-    "sglang": EngineCost(("compressed",), 1024 * MIB, 1024 * MIB, chunk=2048, layer_s=_ONE_BY_ONE),
-    "tensorrt-llm": EngineCost(
-        ("compressed",), 1024 * MIB, 1024 * MIB, chunk=2048, layer_s=_ONE_BY_ONE
-    ),
+    "vllm": _SERVING,
+    "sglang": _SERVING,
+    "tensorrt-llm": _SERVING,
     # Its attention is PyTorch's own or flash attention, neither of which keeps the scores: the
     # peaks of Qwen2.5 at 30720 tokens in benchmarks/plan/published.toml.
     "transformers": EngineCost(

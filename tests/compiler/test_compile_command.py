@@ -69,6 +69,27 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(model: Path, tmp_pa
     assert not (tmp_path / "build").exists()
 
 
+def test_what_a_target_takes_otherwise_is_for_models_that_its_format_does_not(
+    model: Path, tmp_path: Path
+) -> None:
+    writer = write_model(
+        tmp_path / "writer", architectures=["LlamaForCausalLM"], model_type="llama"
+    )
+    for folder, given, made in (
+        (model, (), "model-t4-fp16"),
+        (model, ("-p", "fp32"), "model-t4-fp32"),
+        (model, ("--format", "onnx"), "model-t4-fp16"),
+        (writer, (), "writer-t4-w8a8"),
+        (writer, ("--format", "onnx"), "writer-t4-fp16"),
+    ):
+        done = compile_(folder, *given, target="t4")
+        assert done.returncode == 0, done.stderr
+        assert [row["bundle"] for row in json.loads(done.stdout)] == [made]
+    assert "compressed has no precision 'fp16'" in told(
+        compile_(writer, "-p", "fp16", target="t4"), USAGE
+    )
+
+
 def test_a_hub_id_resolves_from_the_hubs_cache(model: Path, tmp_path: Path) -> None:
     cached(model, tmp_path / "hf")
     done = compile_alone("org/tiny", HF_HOME=str(tmp_path / "hf"), HF_HUB_OFFLINE="1")

@@ -82,6 +82,12 @@ class TestShortlist:
         assert {one.job.recipe.format for one in smallest[: len(formats)]} == formats
         assert exact[0].job.recipe.precision == "fp32"
 
+    def test_a_model_that_one_format_alone_takes_is_tried_in_that(self, tmp_path: Path) -> None:
+        model = write_model(tmp_path / "seen", architectures=["ViTModel"], model_type="vit")
+        request = request_for(model)
+        kept, left_out = shortlist(request, open_wanted(request), "memory")
+        assert {name.split()[0] for name in [*(one.name for one in kept), *left_out]} == {"onnx"}
+
     def test_what_promises_the_same_is_tried_once(self, model: Path) -> None:
         request = request_for(model)
         kept, left_out = shortlist(request, open_wanted(request), "memory")

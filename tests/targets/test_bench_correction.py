@@ -73,7 +73,7 @@ def records(
     profile = load(TARGET)
     for share, value in shares.items():
         profile = with_share(profile, share, value)
-    predictor = Predictor(bundle, profile, facts_of(bundle))
+    predictor = Predictor(bundle, [profile], facts_of(bundle))
     found = []
     for number, (prompt, factor) in enumerate(zip(PROMPTS, noise, strict=True)):
         record: dict[str, Any] = {
@@ -98,6 +98,27 @@ def records(
             {**record, **{FIGURES[name]: value * factor for name, value in figures.items()}}
         )
     return found
+
+
+def test_what_ran_on_a_processor_is_held_against_a_processors_profile(encoder: Bundle) -> None:
+    known = [load("h100"), load("x86-64-amx"), load("x86-64-cpu")]
+    ran = {"n_prompt": 128, "n_gen": 0, "batch": 1, "n_threads": 0}
+    ran |= {"peak_memory_bytes": 400 << 20, "served_p50_ms": 3.0}
+
+    def beside(backend: str, *names: str) -> dict[str, Any]:
+        profiles = [each for each in known if each.name in names] or known
+        return Predictor(encoder, profiles, facts_of(encoder)).beside({**ran, "backends": backend})
+
+    on_gpu = beside("CUDAExecutionProvider")
+    assert on_gpu["predicted_for"] == "h100"
+    assert on_gpu["latency_ms_error_percent"] is not None
+    assert on_gpu["peak_memory_bytes_error_percent"] is None
+    assert "the GPU's" in on_gpu["predicted_note"]
+    on_processor = beside("CPUExecutionProvider")
+    assert on_processor["predicted_for"] == "x86-64-amx"
+    assert on_processor["peak_memory_bytes_error_percent"] is not None
+    assert beside("CUDAExecutionProvider", "x86-64-amx", "x86-64-cpu")["predicted_for"] is None
+    assert beside("CUDAExecutionProvider", "x86-64-cpu")["predicted_for"] == "x86-64-cpu"
 
 
 @pytest.mark.parametrize(("bandwidth", "compute"), [(0.35, 0.2), (0.8, 0.05), (0.1, 0.6)])

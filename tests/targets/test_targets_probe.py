@@ -119,10 +119,10 @@ def test_nvidia_smi_is_believed_except_where_it_says_nothing(jetson: Path) -> No
 
         return probe(jetson, run)
 
-    here = smi("NVIDIA H100 80GB HBM3, 9.0, 550.54.15\nsecond, 1.0, 1\n")
+    here = smi("NVIDIA H100 80GB HBM3, 9.0, 550.54.15, 81559\nsecond, 1.0, 1, 1\n")
     assert (here.gpu_name, here.compute_capability) == ("NVIDIA H100 80GB HBM3", "9.0")
     assert here.driver_version == "550.54.15"
-    silent = smi("Orin (nvgpu), [N/A], 540.4.0")
+    silent = smi("Orin (nvgpu), [N/A], 540.4.0, [N/A]")
     assert (silent.compute_capability, silent.driver_version) == ("8.7", "540.4.0")
     assert smi("\x1b[31mgarbage\n,,,,").compute_capability == "8.7"
     assert asked[0][0] == "nvidia-smi"

@@ -88,4 +88,4 @@ def _predictor(bundle: Bundle, target: str | None) -> Predictor:
     try:
         return open_predictor(bundle, target)
     except EdgewardError:
-        return Predictor(bundle, None, None)
+        return Predictor(bundle, [], None)
