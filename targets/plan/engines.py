@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .packing import Packing
 
@@ -27,7 +27,8 @@ class EngineCost:
     token's attention over the cache reaches on a processor, `matrix` the share of a GPU's rate
     that its prompts reach where there are matrix units, as others do where it is 0. A layer costs
     `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine cannot
-    run one. Where `link` bytes a second are given, the weights beyond
+    run one. `graphed_s` is a layer's cost where CUDA records the kernels of one sequence's token
+    and launches them as one graph. Where `link` bytes a second are given, the weights beyond
     `on_chip` bytes come over it each time. `in_place` says that weights are read where they are
     stored, as a device does that stores nothing else beside them. `packing` are the habits of one
     that packs weights on the processor and runs graphs of fixed shapes.
@@ -50,6 +51,7 @@ class EngineCost:
     on_chip: int = 0
     link: float = 0.0
     layer_s: Mapping[str, float] | None = None
+    graphed_s: float = 0.0
     unable: Mapping[str, str] | None = None
     in_place: bool = False
     packing: Packing | None = None
@@ -80,6 +82,8 @@ _LLAMA = EngineCost(
     # fitted: the prompts of llama.cpp with CUDA in benchmarks/plan/published.toml, not held back
     matrix=0.25,
     layer_s=_LLAMA_LAUNCHES,
+    # fitted: the tokens of benchmarks/plan/on_gpu.py on an H200
+    graphed_s=60e-6,
     unable={"vision": "llama.cpp runs no model of pictures alone"},
 )
 # measured with SmolLM2-135M, a random Qwen2 of 44 M parameters and MiniLM on LiteRT 2.3.0, one
@@ -147,6 +151,9 @@ ENGINES: Mapping[str, EngineCost] = {
     "tensorrt": EngineCost(("onnx",), 100 * MIB, 500 * MIB, layer_s=_LAUNCHES),
     "llama": _LLAMA,
     "llama-cpp": _LLAMA,
+    # llama.cpp records graphs since May 2024 (github.com/ggml-org/llama.cpp/pull/6766), on GPUs
+    # before Ampere since 2026 (pull/25749).
+    "llama-before-graphs": replace(_LLAMA, graphed_s=0.0),
     "vllm": _SERVING,
     "sglang": _SERVING,
     "tensorrt-llm": _SERVING,

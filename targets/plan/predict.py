@@ -6,7 +6,7 @@ Rules without I/O: facts come from `read`, profiles from `edgeward.targets.load`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from edgeward.errors import UnsupportedError
 from edgeward.targets.profile import Engine, Price, Profile, Recipe
@@ -109,7 +109,7 @@ def plan_model(
     times = (
         _Times()
         if (cost.unable or {}).get(facts.kind)
-        else _times(facts, profile, weights, cost, unit, load, kernel)
+        else _times(facts, profile, weights, cost, unit, load, kernel, graphed=_is_graphed(chosen))
     )
     room = profile.hardware.room_bytes
     disk = weights.file + (0 if cost.in_place else BUNDLE_EXTRA)
@@ -224,6 +224,10 @@ class _Load:
     cache_bits: float
 
 
+def _is_graphed(engine: Engine) -> bool:
+    return engine.providers[:1] == ("CUDA",)
+
+
 @dataclass(frozen=True, slots=True)
 class _Times:
     """Seconds to the first token and for each that follows, and a rate."""
@@ -241,6 +245,8 @@ def _times(
     unit: str,
     load: _Load,
     kernel: Kernel,
+    *,
+    graphed: bool,
 ) -> _Times:
     speed = latency.speed_of(profile.hardware, unit, cost, weights.multiplies, kernel)
     if speed is None or not facts.heads:
@@ -251,6 +257,8 @@ def _times(
     first = latency.prompt_s(facts, weights, speed, tokens, load.batch, load.context)
     if not facts.writes_text:
         return _Times(first, None, load.batch / first)
+    if graphed and cost.graphed_s and load.sequences == 1:
+        speed = replace(speed, layer_s=cost.graphed_s)
     each = latency.token_s(
         facts,
         weights,

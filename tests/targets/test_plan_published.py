@@ -153,6 +153,21 @@ def test_llama_cpp_reaches_less_of_a_gpu_with_matrix_units() -> None:
     assert share("m4") == pytest.approx(1, abs=0.01)
 
 
+def test_a_recorded_token_of_llama_cpp_costs_less_and_several_sequences_the_same() -> None:
+    def tpot(engine: str, provider: str, sequences: int = 1) -> float:
+        found = plan(
+            "h200", "llama-3.2-1b", "gguf q8_0", engine, provider, concurrency=sequences
+        ).tpot_s
+        assert found
+        return found
+
+    layers = 16
+    saved = tpot("llama-before-graphs", "CUDA") - tpot("llama", "CUDA")
+    assert saved == pytest.approx(layers * (180e-6 - 60e-6))
+    assert tpot("llama", "Vulkan") == tpot("llama-before-graphs", "CUDA")
+    assert tpot("llama", "CUDA", 8) == tpot("llama-before-graphs", "CUDA", 8)
+
+
 def test_a_model_on_one_neuron_core_has_that_cores_share() -> None:
     profile = load("inf2.xlarge")
     assert profile.hardware.cores_apart == 2
