@@ -254,7 +254,7 @@ def _check(job: Job) -> None:
 
 
 def _unchecked_job(wanted: Wanted, precision: str) -> Job:
-    recipe = recipe_for(wanted.chosen_format, precision)
+    recipe = recipe_for(wanted.chosen_format, precision, wanted.profile.formats)
     source, profile = wanted.source, wanted.profile
     shapes = shapes_for(source, profile, recipe.format, wanted.shapes)
     return Job(

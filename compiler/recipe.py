@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from edgeward.errors import UsageError
@@ -84,12 +84,18 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 }
 
 
-def recipe_for(format_name: str, precision: str) -> Recipe:
-    """Return the recipe; UsageError names the precisions where there is none."""
+def recipe_for(format_name: str, precision: str, among: Collection[str] = ()) -> Recipe:
+    """Return the recipe; where there is none, UsageError names those that there are.
+
+    It names the formats `among` those of a target that have the precision, too.
+    """
     recipe = RECIPES.get((format_name, precision))
     if recipe is None:
         known = ", ".join(p for f, p in RECIPES if f == format_name)
+        others = [f for f, p in RECIPES if p == precision and f in among]
         raise UsageError(
-            f"{format_name} has no precision {precision!r}", why=f"known: {known or 'no format'}"
+            f"{format_name} has no precision {precision!r}",
+            why=f"known: {known or 'no format'}",
+            next=" or ".join(f"--format {name}" for name in others),
         )
     return recipe

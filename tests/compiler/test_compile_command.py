@@ -85,9 +85,9 @@ def test_what_a_target_takes_otherwise_is_for_models_that_its_format_does_not(
         done = compile_(folder, *given, target="t4")
         assert done.returncode == 0, done.stderr
         assert [row["bundle"] for row in json.loads(done.stdout)] == [made]
-    assert "compressed has no precision 'fp16'" in told(
-        compile_(writer, "-p", "fp16", target="t4"), USAGE
-    )
+    refused = told(compile_(writer, "-p", "fp16", target="t4"), USAGE)
+    assert "compressed has no precision 'fp16'" in refused
+    assert "Next: --format onnx or --format gguf\n" in refused
 
 
 def test_a_hub_id_resolves_from_the_hubs_cache(model: Path, tmp_path: Path) -> None:
