@@ -32,8 +32,15 @@ class Tensor:
 
     @property
     def columns(self) -> int:
-        """The length of a row, along which blocks are quantised."""
+        """The length of a row, along which blocks are quantised: all that makes one output."""
+        if self.is_convolution:
+            return prod(self.shape[1:])
         return self.shape[-1] if self.shape else 1
+
+    @property
+    def is_convolution(self) -> bool:
+        """Say whether it slides over a picture: outputs, inputs, height, width."""
+        return len(self.shape) == 4
 
     @property
     def is_matrix(self) -> bool:
@@ -65,10 +72,14 @@ class ModelFacts:
     """A model: tensors, cache, the sizes that its activations follow.
 
     `kind` is `decoder`, `encoder`, `encoder-decoder` or `vision`. `cross_width` counts the numbers
-    that the decoder keeps of each of `encoder_tokens`, all layers together. A convolution uses a
-    parameter many times: where there are `convolutions`, one picture takes `operations`. `counted`
-    says where the parameters come from: `headers` of safetensors files, `gguf`, or `config`.
-    `cached` is the commit where all was read from the hub's cache on this machine.
+    that the decoder keeps of each of `encoder_tokens`, all layers together. `counted` says where
+    the parameters come from: `headers` of safetensors files, `gguf`, or `config`. `cached` is the
+    commit where all was read from the hub's cache on this machine.
+
+    Where a picture was gone through step by step, `seen` says what of. It takes `operators` that
+    multiply: `operations` with weights, of them `convolved` in convolutions, and `compared` among
+    activations. `moved` numbers are read and written, `alive` stand in memory at once. Elsewhere
+    all of these are 0.
     """
 
     name: str
@@ -90,8 +101,13 @@ class ModelFacts:
     encoder_layers: int = 0
     encoder_hidden: int = 0
     cross_width: int = 0
-    convolutions: int = 0
+    seen: str = ""
+    operators: int = 0
     operations: int = 0
+    convolved: int = 0
+    compared: int = 0
+    moved: int = 0
+    alive: int = 0
     tied: bool = False
     attention: str = ""
     bytes_read: int = 0

@@ -123,12 +123,14 @@ def prompt_s(
     if speed.packing is not None and facts.writes_text:
         return batch * _prompt_in_calls(facts, weights, speed, speed.packing, tokens, context)
     weighed, compared = _operations(facts, tokens)
+    if weights.float_convolutions:
+        weighed, compared = weighed - facts.convolved, compared + facts.convolved
     read = weights.read + batch * tokens * facts.hidden * 4
     layers: float = facts.layers
     if facts.kind == "encoder-decoder":
         layers += facts.encoder_layers
-    elif facts.convolutions:
-        layers = facts.convolutions / KERNELS
+    elif facts.operators:
+        layers = facts.operators / KERNELS
     products = batch * (weighed / speed.operations_per_s + compared / speed.float_operations_per_s)
     reading = read / speed.bytes_per_s
     steady = products + reading if speed.in_turn else max(products, reading)
@@ -218,7 +220,7 @@ def _token_attention(facts: ModelFacts, context: int) -> float:
 def _operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
     """Operations of a whole prompt: with weights, and of attention over what came before."""
     if facts.operations:
-        return float(facts.operations), 0.0
+        return float(facts.operations), float(facts.compared)
     main = {"encoder": "encoder", "vision": "vision"}.get(facts.kind, "decoder")
     attention = 4.0 * facts.layers * facts.hidden * tokens * tokens
     if facts.kind == "decoder":

@@ -175,6 +175,8 @@ def _activations(
     facts: ModelFacts, engine: EngineCost, tokens: int, context: int, batch: int, wide: int
 ) -> int:
     """The tensors that live at once in the widest layer: states, projections, feed-forward."""
+    if facts.alive:
+        return batch * facts.alive * (2 if engine.replays else 1) * wide
     chosen = max(1, facts.active_experts)
     row = 6 * facts.hidden + 2 * facts.intermediate * chosen
     scores = facts.heads * tokens * context if engine.keeps_scores else 0

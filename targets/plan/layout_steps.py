@@ -1,0 +1,213 @@
+"""What a network does to a picture, step by step: one walk gives its tensors, work and memory.
+
+Each operator of a walk says its weights, the operations of one picture and the numbers that stand
+in memory while it runs. Sizes differ from stage to stage, so no single width tells them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from edgeward.errors import SourceError
+
+from .config import MOST_LAYERS, Config
+from .facts import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An operator: its weights, its operations with weights and among activations.
+
+    `moved` counts the numbers that it reads and writes, `waiting` those that others read later.
+    """
+
+    tensors: tuple[Tensor, ...] = ()
+    weighed: int = 0
+    compared: int = 0
+    moved: int = 0
+    waiting: int = 0
+
+    @property
+    def convolved(self) -> int:
+        """The operations of a convolution, nothing where it is none."""
+        return self.weighed if any(one.is_convolution for one in self.tensors) else 0
+
+    @property
+    def alive(self) -> int:
+        """The numbers that stand in memory while it runs."""
+        return self.moved + self.waiting
+
+
+Steps = Iterator[Step]
+
+
+def beside(steps: Iterable[Step], waiting: int) -> Steps:
+    """Give the steps while so many numbers more wait for what comes after them."""
+    for step in steps:
+        yield replace(step, waiting=step.waiting + waiting)
+
+
+def convolution(
+    name: str,
+    outputs: int,
+    inputs: int,
+    kernel: int,
+    side: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    norm: bool = True,
+) -> Steps:
+    """Give a convolution whose output is `side` wide and high, and the norm folded into it."""
+    shape = (outputs, inputs // groups, kernel, kernel)
+    tensors = [Tensor(f"{name}.convolution.weight", shape)]
+    if bias:
+        tensors.append(Tensor(f"{name}.convolution.bias", (outputs,)))
+    if norm:
+        tensors.append(Tensor(f"{name}.normalization.weight", (outputs,)))
+        tensors.append(Tensor(f"{name}.normalization.bias", (outputs,)))
+    places = side**2
+    read = inputs * (side * stride) ** 2
+    yield Step(tuple(tensors), 2 * tensors[0].count * places, 0, read + outputs * places)
+
+
+def upwards(name: str, width: int, factor: int, side: int) -> Steps:
+    """Give a transposed convolution that makes squares of `factor` of places; `side` is read."""
+    count, grown = width * side**2, factor**2
+    tensors = (
+        Tensor(f"{name}.weight", (width, width, factor, factor)),
+        Tensor(f"{name}.bias", (width,)),
+    )
+    yield Step(tensors, 2 * width * count * grown, 0, count * (1 + grown))
+
+
+def linear(name: str, rows: int, columns: int, places: int, *, bias: bool = True) -> Steps:
+    """Give a matrix that each of `places` is multiplied with."""
+    tensors = [Tensor(f"{name}.weight", (rows, columns))]
+    if bias:
+        tensors.append(Tensor(f"{name}.bias", (rows,)))
+    yield Step(tuple(tensors), 2 * rows * columns * places, 0, places * (rows + columns))
+
+
+def norm(name: str, width: int, places: int) -> Steps:
+    """Give a norm with scale and shift."""
+    tensors = (Tensor(f"{name}.norm.weight", (width,)), Tensor(f"{name}.norm.bias", (width,)))
+    yield Step(tensors, moved=2 * width * places)
+
+
+def table(name: str, *shape: int) -> Step:
+    """Give a parameter that multiplies nothing: positions, tokens, scales."""
+    return Step((Tensor(name, shape),))
+
+
+def passed(*numbers: int) -> Step:
+    """Give an operator without weights that stands beside what it reads and writes."""
+    return Step(moved=sum(numbers))
+
+
+def attention(
+    base: str,
+    width: int,
+    places: int,
+    heads: int,
+    *,
+    keys: int | None = None,
+    groups: int = 1,
+    biases: str = "qkvo",
+    source: int | None = None,
+) -> Steps:
+    """Give attention in `groups` of places that see `keys` each: all places of a group unless told.
+
+    `source` is how many places keys and values are made of where they are others. `biases` names
+    the projections that have one.
+    """
+    seen = places // groups if keys is None else keys
+    given = places if source is None else source
+    made = 0
+    for letter, count in (("q", places), ("k", given), ("v", given)):
+        projected = linear(
+            f"{base}.attention.{letter}_proj", width, width, count, bias=letter in biases
+        )
+        yield from beside(projected, made + (0 if count == places else width * places))
+        made += width * count
+    scores = heads * places * seen
+    yield Step((), 0, 4 * places * seen * width, made + width * places + 2 * scores)
+    yield from linear(f"{base}.attention.o_proj", width, width, places, bias="o" in biases)
+
+
+def feed_forward(base: str, width: int, size: int, places: int) -> Steps:
+    """Give two matrices with an activation between them."""
+    yield from linear(f"{base}.mlp.fc1", size, width, places)
+    yield passed(2 * size * places)
+    yield from linear(f"{base}.mlp.fc2", width, size, places)
+
+
+def block(
+    base: str,
+    width: int,
+    size: int,
+    places: int,
+    heads: int,
+    biases: str = "qkvo",
+    *,
+    groups: int = 1,
+) -> Steps:
+    """Give a transformer layer over groups of places: norm, attention, norm, feed-forward."""
+    waiting = width * places
+    yield from norm(f"{base}.before", width, places)
+    seen = attention(base, width, places, heads, groups=groups, biases=biases)
+    yield from beside(seen, waiting)
+    yield from norm(f"{base}.after", width, places)
+    yield from beside(feed_forward(base, width, size, places), waiting)
+
+
+def halved(side: int, stride: int = 2) -> int:
+    """Return the side that a padded convolution of this stride leaves."""
+    return -(-side // stride)
+
+
+def numbers(config: Config, name: str, default: Sequence[int]) -> tuple[int, ...]:
+    """Return an array of the configuration, its class's default where it is not there."""
+    return config.numbers(name) or tuple(default)
+
+
+def depths(config: Config, default: Sequence[int], widths: Sequence[int]) -> tuple[int, ...]:
+    """Return the layers of each stage; SourceError where they do not match the stages' widths."""
+    found = numbers(config, "depths", default)
+    if len(found) != len(widths):
+        raise SourceError(f"{config.where}: depths and widths must name the same stages")
+    if sum(found) > MOST_LAYERS:
+        raise SourceError(f"{config.where}: {sum(found)} layers are more than {MOST_LAYERS}")
+    return found
+
+
+def labels(config: Config) -> int:
+    """Return how many classes the head tells apart."""
+    named = config.section("id2label")
+    return len(named.items()) if named else config.count("num_labels", default=2)
+
+
+def head(config: Config) -> str:
+    """Return what the model ends in, as in its class's name: `ImageClassification`."""
+    return next(iter(config.words("architectures")), "").partition("For")[2]
+
+
+def classifier(config: Config, width: int) -> Steps:
+    """Give the matrix that names a picture's class where the class of the model has one."""
+    if head(config) in ("ImageClassification", "AudioClassification"):
+        yield from linear("classifier", labels(config), width, 1)
+
+
+PICTURE = 224
+
+
+def side_of(config: Config, default: int = PICTURE) -> int:
+    """Return the side of the pictures: the largest where two are told."""
+    sides = config.numbers("image_size") if not _is_one(config) else ()
+    return max(sides) if sides else config.count("image_size", default=default)
+
+
+def _is_one(config: Config) -> bool:
+    return isinstance(config.items().get("image_size"), int)

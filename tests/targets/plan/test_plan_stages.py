@@ -1,0 +1,166 @@
+"""Pictures seen in stages: operations as published, and what a larger picture makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeward.errors import SourceError, UnsupportedError
+from edgeward.targets.plan.config import Config
+from edgeward.targets.plan.facts import ModelFacts
+from edgeward.targets.plan.gather import facts_of
+from edgeward.targets.plan.layout_steps import Step, beside
+from edgeward.targets.plan.layouts import STAGED, WALKS
+from edgeward.targets.plan.precision import weights_of
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def facts(name: str, side: int | None = None, **changes: object) -> ModelFacts:
+    document = json.loads((CONFIGS / f"{name}.json").read_text())["config"]
+    return facts_of({**document, **changes}, name=name, side=side)
+
+
+# Products and sums as pairs, as the papers count them: arXiv:2103.14030 (Swin-T), 2201.03545
+# (ConvNeXt-T), 2003.13678 (RegNetY-4.0GF), 1704.04861 and 1801.04381 (MobileNets), 2301.00808.
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [
+        ("swin-tiny-patch4-window7-224", 4.5e9),
+        ("convnext-tiny-224", 4.5e9),
+        ("convnextv2-atto-1k-224", 0.55e9),
+        ("regnet-y-040", 4.0e9),
+        ("mobilenet-v1-1.0-224", 0.569e9),
+        ("mobilenet-v2-1.0-224", 0.300e9),
+        ("mobilenet-v2-1.4-224", 0.585e9),
+    ],
+)
+def test_operations_are_the_published_ones(name: str, pairs: float) -> None:
+    found = facts(name)
+    assert (found.operations + found.compared) / 2 == pytest.approx(pairs, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "convnext-tiny-224",
+        "swin-tiny-patch4-window7-224",
+        "regnet-y-040",
+        "mobilenet-v2-1.0-224",
+        "mobilevit-small",
+        "segformer-b0-ade",
+        "glpn-nyu",
+        "resnet-50",
+    ],
+)
+def test_twice_the_side_is_four_times_the_operations_and_the_memory(name: str) -> None:
+    small, large = facts(name, 448), facts(name, 896)
+    assert large.operations / small.operations == pytest.approx(4, rel=0.01)
+    assert large.moved / small.moved > 3.9
+    assert large.alive / small.alive == pytest.approx(4, rel=0.01) or large.compared > 0
+    assert large.parameters == small.parameters
+    assert large.operators == small.operators
+
+
+def test_windows_keep_attention_from_growing_with_the_square_of_places() -> None:
+    windows = [facts("swin-tiny-patch4-window7-224", side) for side in (224, 448)]
+    assert windows[1].compared == 4 * windows[0].compared
+    assert windows[1].alive == 4 * windows[0].alive
+    reduced = [facts("segformer-b0-ade", side) for side in (256, 512)]
+    assert reduced[1].compared == 16 * reduced[0].compared
+
+
+def test_a_picture_that_windows_do_not_divide_is_padded_to_whole_ones() -> None:
+    exact, odd, next_exact = (
+        facts("swin-tiny-patch4-window7-224", side) for side in (224, 232, 448)
+    )
+    assert exact.operations < odd.operations < next_exact.operations
+    assert odd.compared > (232 / 224) ** 2 * exact.compared
+
+
+def test_queries_look_at_the_last_map_and_dilation_doubles_its_side() -> None:
+    plain, dilated = facts("detr-resnet-50"), facts("detr-resnet-50", dilation=True)
+    assert plain.parameters == dilated.parameters
+    width, layers, queries, places = 256, 6, 100, 25 * 25
+    inside = places**2 * layers + queries**2 * layers + queries * places * layers
+    assert plain.compared == 4 * width * inside
+    assert dilated.compared > 14 * (plain.compared - 4 * width * queries**2 * layers) / 2
+    assert facts("detr-resnet-50", 400).operations < plain.operations / 3
+
+
+@pytest.mark.parametrize(("name", "backbone"), [("50", "resnet50"), ("101", "resnet101")])
+def test_a_backbone_of_timm_is_known_by_its_name(name: str, backbone: str) -> None:
+    named = facts(
+        f"detr-resnet-{name}", backbone_config=None, use_timm_backbone=True, backbone=backbone
+    )
+    inside = facts(
+        f"detr-resnet-{name}", backbone_config={"model_type": "timm_backbone", "backbone": backbone}
+    )
+    whole = facts(f"detr-resnet-{name}")
+    assert named.tensors == inside.tensors == whole.tensors
+    assert named.operations == whole.operations
+    with pytest.raises(UnsupportedError, match="be told from config"):
+        facts(f"detr-resnet-{name}", backbone_config=None, backbone="efficientnet_b0")
+
+
+def test_a_head_that_only_training_uses_has_weights_and_takes_no_time() -> None:
+    name = "beit-base-finetuned-ade-640-640"
+    whole, bare = facts(name), facts(name, use_auxiliary_head=False)
+    assert whole.parameters - bare.parameters == 768 * 9 * 256 + 2 * 256 + 150 * 257
+    assert whole.operations == bare.operations
+
+
+def test_what_waits_for_later_stands_in_memory_but_is_not_moved() -> None:
+    step = next(beside(beside([Step(moved=10)], 3), 4))
+    assert (step.alive, step.moved) == (17, 10)
+
+
+# SegFormer's head makes four maps as large as the first one's and joins them: 256 numbers a place,
+# a quarter of the side each way, read and written.
+def test_maps_that_are_joined_stand_there_twice() -> None:
+    assert facts("segformer-b0-ade", 512).alive == 2 * 4 * 256 * 128**2
+
+
+def test_convolutions_stay_floats_where_matrix_products_become_integers() -> None:
+    found = facts("mobilenet-v2-1.0-224")
+    sizes = {name: weights_of(found, "onnx", name) for name in ("fp32", "int8-dynamic")}
+    head = 1001 * 1280
+    assert sizes["fp32"].stored - sizes["int8-dynamic"].stored == 3 * head - 4 * 1001
+    assert sizes["int8-dynamic"].float_convolutions
+    assert found.operations - found.convolved == 2 * head
+    whole = weights_of(found, "tflite", "int8-static")
+    assert whole.stored < found.parameters * 1.06
+
+
+def test_every_staged_type_has_a_walk() -> None:
+    assert set(WALKS) >= STAGED
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [
+        ("swin", {"depths": [2**31 - 1, 2, 6, 2]}),
+        ("swin", {"depths": [2, 2]}),
+        ("convnext", {"depths": [3, -1, 9, 3]}),
+        ("segformer", {"sr_ratios": [8, 4]}),
+        ("segformer", {"strides": [4, 2, 2, 0]}),
+        ("mobilenet_v2", {"depth_multiplier": "wide"}),
+        ("mobilenet_v2", {"depth_multiplier": -1.0}),
+        ("detr", {"num_queries": 0}),
+        ("wav2vec2", {"conv_dim": [512]}),
+    ],
+)
+def test_hostile_sizes_are_refused(model_type: str, sizes: dict[str, object]) -> None:
+    with pytest.raises(SourceError):
+        facts_of({"model_type": model_type, **sizes})
+
+
+def test_a_number_with_a_fraction_is_read_within_its_range() -> None:
+    config = Config({"ratio": 1.4, "whole": 6, "flag": True, "nothing": float("nan")})
+    assert (config.real("ratio", 1.0), config.real("whole", 1.0)) == (1.4, 6.0)
+    assert config.real("absent", 0.5) == 0.5
+    for name in ("flag", "nothing"):
+        with pytest.raises(SourceError, match="must be a number"):
+            config.real(name, 1.0)
