@@ -14,7 +14,7 @@ from .engines import KERNELS
 from .facts import CacheLayer, ModelFacts, Tensor
 from .layout_decoder import ACTIVE, EXPERTS, HEADS, HIDDEN, LAYERS, MLP, is_tied, kv_heads
 from .layout_encoder import patches
-from .layout_steps import PICTURE, Step
+from .layout_steps import PICTURE, Step, alive
 from .layouts import STAGED, STYLES, USUAL_SIDES, kind_of_model, steps_of, tensors_of, text_of
 from .roles import split
 
@@ -82,7 +82,7 @@ def facts_of(
         convolved=sum(step.convolved for step in steps),
         compared=sum(step.compared for step in steps),
         moved=sum(step.moved for step in steps),
-        alive=max((step.alive for step in steps), default=0),
+        alive=alive(steps),
         tied=_tied(main, tensors),
         attention=size.attention,
         bytes_read=bytes_read,

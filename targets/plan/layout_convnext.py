@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .config import Config
 from .layout_steps import (
+    ROWS,
     Steps,
     beside,
     classifier,
@@ -47,15 +48,16 @@ def convnext(config: Config) -> Steps:
 
 def _block(config: Config, base: str, width: int, side: int) -> Steps:
     places, waiting = side**2, width * side**2
+    wide = 4 * waiting
     deep = convolution(f"{base}.dwconv", width, width, 7, side, groups=width, bias=True, norm=False)
     yield from deep
     yield from beside(norm(f"{base}.layernorm", width, places), waiting)
     yield from beside(linear(f"{base}.mlp.pwconv1", 4 * width, width, places), waiting)
-    yield passed(waiting, 8 * width * places)
+    yield from beside([passed(wide, wide, form=ROWS)], waiting)
     if config.text("model_type") == "convnextv2":
         yield table(f"{base}.grn.norm.weight", 4 * width)
         yield table(f"{base}.grn.norm.bias", 4 * width)
-        yield passed(waiting, 12 * width * places)
+        yield from beside([passed(wide, wide, wide, form=ROWS)], waiting)
     yield from beside(linear(f"{base}.mlp.pwconv2", width, 4 * width, places), waiting)
     if config.text("model_type") == "convnext" and config.real("layer_scale_init_value", 1e-6) > 0:
         yield table(f"{base}.layer_scale_parameter", width)

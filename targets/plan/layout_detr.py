@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from .config import Config
 from .layout_conv import RESNET, resnet
 from .layout_steps import (
+    SEQUENCE,
     Steps,
     attention,
     beside,
@@ -78,9 +79,9 @@ def _encoder(config: Config, width: int, places: int) -> Steps:
     waiting = 2 * width * places
     for layer in range(config.count("encoder_layers", default=6)):
         base = f"encoder.layers.{layer}"
-        yield from beside(attention(f"{base}.self", width, places, heads), waiting)
+        yield from beside(attention(f"{base}.self", width, places, heads), waiting, SEQUENCE)
         yield from norm(f"{base}.self_attn_layer_norm", width, places)
-        yield from beside(feed_forward(base, width, size, places), waiting)
+        yield from beside(feed_forward(base, width, size, places), waiting, SEQUENCE)
         yield from norm(f"{base}.final_layer_norm", width, places)
 
 
@@ -92,12 +93,12 @@ def _decoder(config: Config, width: int, places: int) -> Steps:
     yield table("query_position_embeddings.weight", queries, width)
     for layer in range(config.count("decoder_layers", default=6)):
         base = f"decoder.layers.{layer}"
-        yield from beside(attention(f"{base}.self", width, queries, heads), waiting)
+        yield from beside(attention(f"{base}.self", width, queries, heads), waiting, SEQUENCE)
         yield from norm(f"{base}.self_attn_layer_norm", width, queries)
         crossed = attention(f"{base}.encoder", width, queries, heads, keys=places, source=places)
-        yield from beside(crossed, waiting)
+        yield from beside(crossed, waiting, SEQUENCE)
         yield from norm(f"{base}.encoder_attn_layer_norm", width, queries)
-        yield from beside(feed_forward(base, width, size, queries), waiting)
+        yield from beside(feed_forward(base, width, size, queries), waiting, SEQUENCE)
         yield from norm(f"{base}.final_layer_norm", width, queries)
     yield from norm("decoder.layernorm", width, queries)
 

@@ -130,7 +130,7 @@ def _looked(config: Config, base: str, wide: int, width: int, layers: int, side:
         yield from beside(seen, waiting)
     yield from beside(norm(f"{base}.layernorm", width, places), waiting)
     yield from beside(convolution(f"{base}.conv_projection", wide, width, 1, side), waiting)
-    yield passed(4 * waiting)
+    yield passed(2 * waiting, 2 * waiting)
     yield from convolution(f"{base}.fusion", wide, 2 * wide, kernel, side)
 
 
@@ -158,7 +158,7 @@ def _deeplab(config: Config, wide: int, side: int) -> Steps:
         )
     pooled = len(rates) + 1
     yield from convolution(f"{base}.convs.{pooled}.conv_1x1", width, wide, 1, 1)
-    yield passed(2 * (pooled + 1) * each)
+    yield passed((pooled + 1) * each, (pooled + 1) * each)
     yield from convolution(f"{base}.project", width, (pooled + 1) * width, 1, side)
     yield from _named(config, width, side)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from .config import Config
 from .layout_decoder import LAYERS
 from .layout_steps import (
+    ROWS,
+    SEQUENCE,
     Steps,
     attention,
     beside,
@@ -141,11 +143,14 @@ def scaled_layers(config: Config, places: int) -> Steps:
 def _gated(base: str, width: int, size: int, places: int, heads: int, biases: str) -> Steps:
     waiting = width * places
     yield from norm(f"{base}.before", width, places)
-    yield from beside(attention(base, width, places, heads, biases=biases), waiting)
+    seen = attention(base, width, places, heads, biases=biases)
+    yield from beside(seen, waiting, SEQUENCE)
     yield from norm(f"{base}.after", width, places)
-    yield from beside(linear(f"{base}.mlp.weights_in", 2 * size, width, places), waiting)
-    yield passed(waiting, 4 * size * places)
-    yield from beside(linear(f"{base}.mlp.weights_out", width, size, places), waiting)
+    first = linear(f"{base}.mlp.weights_in", 2 * size, width, places)
+    yield from beside(first, waiting, SEQUENCE)
+    yield passed(2 * size * places, size * places, size * places, form=ROWS)
+    second = linear(f"{base}.mlp.weights_out", width, size, places)
+    yield from beside(second, waiting, SEQUENCE)
 
 
 def beit(config: Config) -> Steps:
@@ -198,7 +203,7 @@ def _upernet(config: Config, width: int, side: int) -> Steps:
             step = convolution(f"decode_head.{name}.{number}", width, width, kernel, each)
             yield from beside(step, kept)
     large = width * maps[0] ** 2
-    yield passed(2 * len(maps) * large)
+    yield passed(len(maps) * large, len(maps) * large)
     yield from convolution("decode_head.fpn_bottleneck", width, len(maps) * width, 3, maps[0])
     yield from convolution(
         "decode_head.classifier", labels(config), width, 1, maps[0], bias=True, norm=False

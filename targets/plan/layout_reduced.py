@@ -11,6 +11,8 @@ from edgeward.errors import SourceError
 
 from .config import Config
 from .layout_steps import (
+    ROWS,
+    SEQUENCE,
     Steps,
     attention,
     beside,
@@ -156,15 +158,16 @@ def _block(base: str, stage: _Stage) -> Steps:
         reduced = convolution(
             name, width, width, stage.reduction, few, stride=stage.reduction, bias=True, norm=False
         )
-        yield from beside(reduced, waiting)
+        yield from beside(reduced, waiting, SEQUENCE)
         yield from norm(name, width, keys)
     seen = attention(base, width, places, stage.heads, keys=keys, source=keys)
-    yield from beside(seen, waiting)
+    yield from beside(seen, waiting, SEQUENCE)
     yield from norm(f"{base}.layernorm_after", width, places)
-    yield from beside(linear(f"{base}.mlp.fc1", size, width, places), waiting)
+    yield from beside(linear(f"{base}.mlp.fc1", size, width, places), waiting, SEQUENCE)
     deep = convolution(
         f"{base}.mlp.dwconv", size, size, 3, stage.side, groups=size, bias=True, norm=False
     )
-    yield from beside(deep, waiting)
-    yield passed(waiting, 2 * size * places)
-    yield from beside(linear(f"{base}.mlp.fc2", width, size, places), waiting)
+    yield from beside(deep, waiting, SEQUENCE)
+    gelu = [passed(size * places, size * places, form=ROWS)]
+    yield from beside(gelu, waiting, SEQUENCE)
+    yield from beside(linear(f"{base}.mlp.fc2", width, size, places), waiting, SEQUENCE)

@@ -6,6 +6,7 @@ in memory while it runs. Sizes differ from stage to stage, so no single width te
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,19 +15,26 @@ from edgeward.errors import SourceError
 from .config import MOST_LAYERS, Config
 from .facts import Tensor
 
+# A map of channels is freed when it was read for the last time; what has another form keeps its
+# memory for others of its very shape, until the last of them. ONNX Runtime plans memory so: it
+# knows no shapes of maps whose channels it blocks.
+MAP, ROWS, SEQUENCE, HEADS, SCORES = "map", "rows", "sequence", "heads", "scores"
+Held = tuple[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """An operator: its weights, its operations with weights and among activations.
 
-    `moved` counts the numbers that it reads and writes, `waiting` those that others read later.
+    `stands` are the tensors that it reads and writes, `waits` those that others read later: the
+    form of each and how many numbers it holds.
     """
 
     tensors: tuple[Tensor, ...] = ()
     weighed: int = 0
     compared: int = 0
-    moved: int = 0
-    waiting: int = 0
+    stands: tuple[Held, ...] = ()
+    waits: tuple[Held, ...] = ()
 
     @property
     def convolved(self) -> int:
@@ -34,18 +42,45 @@ class Step:
         return self.weighed if any(one.is_convolution for one in self.tensors) else 0
 
     @property
-    def alive(self) -> int:
-        """The numbers that stand in memory while it runs."""
-        return self.moved + self.waiting
+    def moved(self) -> int:
+        """The numbers that it reads and writes."""
+        return sum(count for _, count in self.stands)
 
 
 Steps = Iterator[Step]
 
 
-def beside(steps: Iterable[Step], waiting: int) -> Steps:
-    """Give the steps while so many numbers more wait for what comes after them."""
+def alive(steps: Sequence[Step]) -> int:
+    """Return the numbers that stand in memory at once, where that is most.
+
+    As many tensors of a shape are kept as stand at once anywhere, from the first to the last.
+    """
+    counts: Counter[Held] = Counter()
+    grows: Counter[int] = Counter()
+    first: dict[Held, int] = {}
+    last: dict[Held, int] = {}
+    for at, step in enumerate(steps):
+        for held, count in Counter(step.stands + step.waits).items():
+            if held[0] == MAP:
+                continue
+            counts[held] = max(counts[held], count)
+            first.setdefault(held, at)
+            last[held] = at
+    for held, count in counts.items():
+        grows[first[held]] += count * held[1]
+        grows[last[held] + 1] -= count * held[1]
+    kept = most = 0
+    for at, step in enumerate(steps):
+        kept += grows[at]
+        maps = sum(count for form, count in step.stands + step.waits if form == MAP)
+        most = max(most, kept + maps)
+    return most
+
+
+def beside(steps: Iterable[Step], waiting: int, form: str = MAP) -> Steps:
+    """Give the steps while a tensor of so many numbers waits for what comes after them."""
     for step in steps:
-        yield replace(step, waiting=step.waiting + waiting)
+        yield replace(step, waits=(*step.waits, (form, waiting)) if waiting else step.waits)
 
 
 def convolution(
@@ -70,7 +105,8 @@ def convolution(
         tensors.append(Tensor(f"{name}.normalization.bias", (outputs,)))
     places = side**2
     read = inputs * (side * stride) ** 2
-    yield Step(tuple(tensors), 2 * tensors[0].count * places, 0, read + outputs * places)
+    stands = ((MAP, read), (MAP, outputs * places))
+    yield Step(tuple(tensors), 2 * tensors[0].count * places, 0, stands)
 
 
 def upwards(name: str, width: int, factor: int, side: int) -> Steps:
@@ -80,7 +116,7 @@ def upwards(name: str, width: int, factor: int, side: int) -> Steps:
         Tensor(f"{name}.weight", (width, width, factor, factor)),
         Tensor(f"{name}.bias", (width,)),
     )
-    yield Step(tensors, 2 * width * count * grown, 0, count * (1 + grown))
+    yield Step(tensors, 2 * width * count * grown, 0, ((MAP, count), (MAP, count * grown)))
 
 
 def linear(name: str, rows: int, columns: int, places: int, *, bias: bool = True) -> Steps:
@@ -88,13 +124,14 @@ def linear(name: str, rows: int, columns: int, places: int, *, bias: bool = True
     tensors = [Tensor(f"{name}.weight", (rows, columns))]
     if bias:
         tensors.append(Tensor(f"{name}.bias", (rows,)))
-    yield Step(tuple(tensors), 2 * rows * columns * places, 0, places * (rows + columns))
+    stands = ((ROWS, places * columns), (ROWS, places * rows))
+    yield Step(tuple(tensors), 2 * rows * columns * places, 0, stands)
 
 
 def norm(name: str, width: int, places: int) -> Steps:
     """Give a norm with scale and shift."""
     tensors = (Tensor(f"{name}.norm.weight", (width,)), Tensor(f"{name}.norm.bias", (width,)))
-    yield Step(tensors, moved=2 * width * places)
+    yield Step(tensors, stands=((SEQUENCE, width * places),) * 2)
 
 
 def table(name: str, *shape: int) -> Step:
@@ -102,9 +139,9 @@ def table(name: str, *shape: int) -> Step:
     return Step((Tensor(name, shape),))
 
 
-def passed(*numbers: int) -> Step:
-    """Give an operator without weights that stands beside what it reads and writes."""
-    return Step(moved=sum(numbers))
+def passed(*counts: int, form: str = MAP) -> Step:
+    """Give an operator without weights that reads and writes tensors of so many numbers."""
+    return Step(stands=tuple((form, count) for count in counts))
 
 
 def attention(
@@ -117,30 +154,35 @@ def attention(
     groups: int = 1,
     biases: str = "qkvo",
     source: int | None = None,
+    fused: bool = True,
 ) -> Steps:
     """Give attention in `groups` of places that see `keys` each: all places of a group unless told.
 
     `source` is how many places keys and values are made of where they are others. `biases` names
-    the projections that have one.
+    the projections that have one. What is `fused` goes by blocks: no scores stand in memory, and heads are not put apart.
     """
     seen = places // groups if keys is None else keys
     given = places if source is None else source
-    made = 0
+    made: list[int] = []
     for letter, count in (("q", places), ("k", given), ("v", given)):
-        projected = linear(
-            f"{base}.attention.{letter}_proj", width, width, count, bias=letter in biases
-        )
-        yield from beside(projected, made + (0 if count == places else width * places))
-        made += width * count
-    scores = heads * places * seen
-    yield Step((), 0, 4 * places * seen * width, made + width * places + 2 * scores)
+        name, biased = f"{base}.attention.{letter}_proj", letter in biases
+        for step in linear(name, width, width, count, bias=biased):
+            yield replace(step, waits=tuple((ROWS, one) for one in made) if fused else ())
+        made.append(width * count)
+    looked = 4 * places * seen * width
+    if fused:
+        yield Step((), 0, looked, tuple((ROWS, one) for one in (*made, width * places)))
+    else:
+        heads_apart = ((HEADS, made[0]), (HEADS, made[2]), ("turned", made[1]))
+        scores = ((SCORES, heads * places * seen),) * 2
+        yield Step((), 0, looked, (*heads_apart, *scores, ("together", width * places)))
     yield from linear(f"{base}.attention.o_proj", width, width, places, bias="o" in biases)
 
 
 def feed_forward(base: str, width: int, size: int, places: int) -> Steps:
     """Give two matrices with an activation between them."""
     yield from linear(f"{base}.mlp.fc1", size, width, places)
-    yield passed(2 * size * places)
+    yield passed(size * places, size * places, form=ROWS)
     yield from linear(f"{base}.mlp.fc2", width, size, places)
 
 
@@ -158,9 +200,9 @@ def block(
     waiting = width * places
     yield from norm(f"{base}.before", width, places)
     seen = attention(base, width, places, heads, groups=groups, biases=biases)
-    yield from beside(seen, waiting)
+    yield from beside(seen, waiting, SEQUENCE)
     yield from norm(f"{base}.after", width, places)
-    yield from beside(feed_forward(base, width, size, places), waiting)
+    yield from beside(feed_forward(base, width, size, places), waiting, SEQUENCE)
 
 
 def halved(side: int, stride: int = 2) -> int:

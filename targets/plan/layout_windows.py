@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .config import Config
 from .layout_steps import (
-    Step,
+    SEQUENCE,
     Steps,
     attention,
     beside,
@@ -61,18 +61,29 @@ def _block(config: Config, base: str, width: int, side: int, heads: int) -> Step
     groups = halved(side, used) ** 2
     places, padded = side**2, groups * used**2
     waiting = width * places
-    seen = attention(base, width, padded, heads, groups=groups, biases=_biases(config, second))
+    seen = attention(
+        base, width, padded, heads, groups=groups, biases=_biases(config, second), fused=False
+    )
     yield from _biased(base, heads, window, second)
     if not second:
         yield from norm(f"{base}.layernorm_before", width, places)
-    yield from beside([passed(width * places, width * padded), *seen], waiting)
+    yield from beside([*_cut(width * padded, used < side), *seen], waiting, SEQUENCE)
     if second:
         yield from norm(f"{base}.layernorm_before", width, places)
     else:
         yield from norm(f"{base}.layernorm_after", width, places)
-    yield from beside(feed_forward(base, width, size, places), waiting)
+    yield from beside(feed_forward(base, width, size, places), waiting, SEQUENCE)
     if second:
         yield from norm(f"{base}.layernorm_after", width, places)
+
+
+def _cut(numbers: int, shifts: bool) -> Steps:
+    """A picture is cut to windows and put together again; every second layer shifts it before."""
+    if shifts:
+        yield passed(numbers, form="down")
+        yield passed(numbers, form="across")
+    yield passed(numbers, form="windows")
+    yield passed(numbers, form="whole")
 
 
 def _biases(config: Config, second: bool) -> str:
@@ -98,8 +109,7 @@ def _merged(config: Config, base: str, width: int, side: int) -> Steps:
     """Four neighbours become one place; the second version normalises what comes of them."""
     places = halved(side) ** 2
     second = config.text("model_type") == "swinv2"
-    joined: Step = passed(8 * width * places)
-    yield joined
+    yield passed(4 * width * places, 4 * width * places, form=SEQUENCE)
     if not second:
         yield from norm(base, 4 * width, places)
     yield from linear(f"{base}.reduction", 2 * width, 4 * width, places, bias=False)
