@@ -68,6 +68,25 @@ class CacheLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What one operator does for one picture.
+
+    Operations with weights, of them those of convolutions, operations among activations, and the
+    numbers that it reads and writes beside its weights.
+    """
+
+    weighed: int
+    convolved: int
+    compared: int
+    moved: int
+
+    @property
+    def multiplies(self) -> bool:
+        """Say whether it is a product: what is none is folded into those by some engines."""
+        return self.weighed > 0 or self.compared > 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """A model: tensors, cache, the sizes that its activations follow.
 
@@ -76,10 +95,8 @@ class ModelFacts:
     the parameters come from: `headers` of safetensors files, `gguf`, or `config`. `cached` is the
     commit where all was read from the hub's cache on this machine.
 
-    Where a picture was gone through step by step, `seen` says what of. It takes `operators` that
-    multiply: `operations` with weights, of them `convolved` in convolutions, and `compared` among
-    activations. `moved` numbers are read and written, `alive` stand in memory at once. Elsewhere
-    all of these are 0.
+    Where a picture was gone through step by step, `seen` says what of: `works` are its operators,
+    and `alive` numbers stand in memory at once. Elsewhere these are empty.
     """
 
     name: str
@@ -102,11 +119,7 @@ class ModelFacts:
     encoder_hidden: int = 0
     cross_width: int = 0
     seen: str = ""
-    operators: int = 0
-    operations: int = 0
-    convolved: int = 0
-    compared: int = 0
-    moved: int = 0
+    works: tuple[Work, ...] = ()
     alive: int = 0
     tied: bool = False
     attention: str = ""
@@ -118,6 +131,26 @@ class ModelFacts:
     def parameters(self) -> int:
         """How many parameters there are, each shared one once."""
         return sum(tensor.count for tensor in self.tensors)
+
+    @property
+    def operators(self) -> int:
+        """How many of its operators multiply."""
+        return sum(work.multiplies for work in self.works)
+
+    @property
+    def operations(self) -> int:
+        """The operations with weights of one picture, 0 where it was not gone through."""
+        return sum(work.weighed for work in self.works)
+
+    @property
+    def convolved(self) -> int:
+        """Of these, those of convolutions."""
+        return sum(work.convolved for work in self.works)
+
+    @property
+    def compared(self) -> int:
+        """The operations among activations of one picture."""
+        return sum(work.compared for work in self.works)
 
     @property
     def active_parameters(self) -> int:

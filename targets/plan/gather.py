@@ -11,7 +11,7 @@ from . import layout_conv
 from .cache import cache_of, describe
 from .config import Config
 from .engines import KERNELS
-from .facts import CacheLayer, ModelFacts, Tensor
+from .facts import CacheLayer, ModelFacts, Tensor, Work
 from .layout_decoder import ACTIVE, EXPERTS, HEADS, HIDDEN, LAYERS, MLP, is_tied, kv_heads
 from .layout_encoder import patches
 from .layout_steps import PICTURE, Step, alive
@@ -77,11 +77,9 @@ def facts_of(
         encoder_hidden=size.hidden if kind == "encoder-decoder" else 0,
         cross_width=size.cross_width,
         seen=_seen(config, side, steps),
-        operators=sum(1 for step in steps if step.weighed or step.compared),
-        operations=sum(step.weighed for step in steps),
-        convolved=sum(step.convolved for step in steps),
-        compared=sum(step.compared for step in steps),
-        moved=sum(step.moved for step in steps),
+        works=tuple(
+            Work(step.weighed, step.convolved, step.compared, step.moved) for step in steps
+        ),
         alive=alive(steps),
         tied=_tied(main, tensors),
         attention=size.attention,

@@ -5,14 +5,16 @@ Xie and others, arXiv:2105.15203; Kim and others, arXiv:2201.07436, as transform
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeward.errors import SourceError
 
 from .config import Config
 from .layout_steps import (
+    MAP,
     ROWS,
     SEQUENCE,
+    Step,
     Steps,
     attention,
     beside,
@@ -28,6 +30,8 @@ from .layout_steps import (
     passed,
     side_of,
 )
+
+_JOINED = "joined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +79,19 @@ def segformer(config: Config) -> Steps:
 def _joined(config: Config, stages: list[_Stage]) -> Steps:
     """Each stage's map is made as wide and as large as the first one's; all are joined."""
     wide, side = config.count("decoder_hidden_size", default=256), stages[0].side
-    each = wide * side**2
+    each, name = wide * side**2, "decode_head.linear_projections"
     kept = sum(stage.width * stage.side**2 for stage in stages)
-    for number, stage in enumerate(stages):
-        projected = linear(
-            f"decode_head.linear_projections.{number}", wide, stage.width, stage.side**2
-        )
-        yield from beside(projected, kept + number * each)
-        yield passed(kept, (number + 1) * each, wide * stage.side**2)
-    yield passed(2 * len(stages) * each)
+    for made, (number, stage) in enumerate(reversed(list(enumerate(stages)))):
+        small = wide * stage.side**2
+        steps = [
+            *linear(f"{name}.{number}", wide, stage.width, stage.side**2),
+            passed(small, each, form=_JOINED),
+        ]
+        for step in beside(steps, kept):
+            yield replace(step, waits=(*step.waits, *[(_JOINED, each)] * made))
+    joined = len(stages) * each
+    yield Step(stands=(*[(_JOINED, each)] * len(stages), (MAP, joined)))
+    yield passed(joined, joined)
     yield from convolution("decode_head.linear_fuse", wide, len(stages) * wide, 1, side)
     yield from convolution(
         "decode_head.classifier", labels(config), wide, 1, side, bias=True, norm=False

@@ -159,7 +159,8 @@ def attention(
     """Give attention in `groups` of places that see `keys` each: all places of a group unless told.
 
     `source` is how many places keys and values are made of where they are others. `biases` names
-    the projections that have one. What is `fused` goes by blocks: no scores stand in memory, and heads are not put apart.
+    the projections that have one. What is `fused` goes by blocks: no scores stand in memory, and
+    heads are not put apart.
     """
     seen = places // groups if keys is None else keys
     given = places if source is None else source

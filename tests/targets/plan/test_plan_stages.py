@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edgeward.errors import SourceError, UnsupportedError
 from edgeward.targets.plan.config import Config
 from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.gather import facts_of
+from edgeward.targets.plan.latency import Speed, prompt_s
 from edgeward.targets.plan.layout_steps import ROWS, SEQUENCE, alive, beside, passed
 from edgeward.targets.plan.layouts import STAGED, WALKS
 from edgeward.targets.plan.precision import weights_of
@@ -58,7 +60,8 @@ def test_operations_are_the_published_ones(name: str, pairs: float) -> None:
 def test_twice_the_side_is_four_times_the_operations_and_the_memory(name: str) -> None:
     small, large = facts(name, 448), facts(name, 896)
     assert large.operations / small.operations == pytest.approx(4, rel=0.01)
-    assert large.moved / small.moved > 3.9
+    moved = [sum(work.moved for work in each.works) for each in (small, large)]
+    assert moved[1] / moved[0] > 3.9
     assert large.alive / small.alive == pytest.approx(4, rel=0.01) or large.compared > 0
     assert large.parameters == small.parameters
     assert large.operators == small.operators
@@ -138,10 +141,10 @@ def test_windows_keep_a_tensor_of_each_shape() -> None:
     assert found >= counted
 
 
-# SegFormer's head makes four maps as large as the first one's and joins them: 256 numbers a place,
-# a quarter of the side each way, read and written.
-def test_maps_that_are_joined_stand_there_twice() -> None:
-    assert facts("segformer-b0-ade", 512).alive == 2 * 4 * 256 * 128**2
+# SegFormer's head makes four maps as large as the first one's and joins them, 256 numbers a place
+# and a quarter of the side each way; the last is made beside three others and what it is made of.
+def test_maps_that_are_joined_stand_beside_what_they_make() -> None:
+    assert facts("segformer-b0-ade", 512).alive == (5 + 4) * 256 * 128**2
 
 
 def test_convolutions_stay_floats_where_matrix_products_become_integers() -> None:
@@ -185,3 +188,40 @@ def test_a_number_with_a_fraction_is_read_within_its_range() -> None:
     for name in ("flag", "nothing"):
         with pytest.raises(SourceError, match="must be a number"):
             config.real(name, 1.0)
+
+
+RATES = Speed(1e9, 4e9, 1e9, 0.0, one_by_one=True)
+
+
+def test_what_moves_more_than_it_multiplies_takes_the_memorys_time() -> None:
+    found = facts("mobilenet-v2-1.0-224")
+    weights = weights_of(found, "onnx", "fp32")
+    products = found.operations / 4e9
+    moved = 4 * sum(work.moved for work in found.works) / 1e9
+    steps = prompt_s(found, weights, RATES, 1, 1)
+    assert max(products, moved) < steps < products + moved
+    folded = prompt_s(found, weights, replace(RATES, one_by_one=False), 1, 1)
+    assert folded == pytest.approx(products)
+    assert prompt_s(found, weights, RATES, 1, 2) == pytest.approx(2 * steps)
+
+
+def test_convolutions_take_the_rate_of_floats_where_they_stay_floats() -> None:
+    found = facts("resnet-18")
+    times = {
+        name: prompt_s(
+            found, weights_of(found, "onnx", name), replace(RATES, one_by_one=False), 1, 1
+        )
+        for name in ("int8-dynamic", "int8-static")
+    }
+    assert times["int8-static"] == pytest.approx(found.operations / 4e9)
+    assert times["int8-dynamic"] == pytest.approx(found.operations / 1e9)
+
+
+def test_operators_that_multiply_nothing_take_time_on_a_processor_alone() -> None:
+    found = facts("swin-tiny-patch4-window7-224")
+    weights = weights_of(found, "onnx", "fp32")
+    quick = replace(RATES, operations_per_s=1e15, float_operations_per_s=1e15)
+    slow = prompt_s(found, weights, quick, 1, 1)
+    assert slow == pytest.approx(4e-9 * sum(work.moved for work in found.works), rel=0.01)
+    once = prompt_s(found, weights, replace(quick, one_by_one=False), 1, 1)
+    assert once == pytest.approx(weights.read / 1e9, rel=0.05)
