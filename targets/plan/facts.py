@@ -96,7 +96,8 @@ class ModelFacts:
     commit where all was read from the hub's cache on this machine.
 
     Where a picture was gone through step by step, `seen` says what of: `works` are its operators,
-    and `alive` numbers stand in memory at once. Elsewhere these are empty.
+    `alive` numbers stand in memory at once and `arena` bytes in that of an engine that has run
+    twice (`arena.py`). Elsewhere these are empty.
     """
 
     name: str
@@ -121,6 +122,7 @@ class ModelFacts:
     seen: str = ""
     works: tuple[Work, ...] = ()
     alive: int = 0
+    arena: int = 0
     tied: bool = False
     attention: str = ""
     bytes_read: int = 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from edgeward.errors import UnsupportedError
 
 from . import layout_conv
+from .arena import held_bytes
 from .cache import cache_of, describe
 from .config import Config
 from .engines import KERNELS
@@ -81,6 +82,7 @@ def facts_of(
             Work(step.weighed, step.convolved, step.compared, step.moved) for step in steps
         ),
         alive=alive(steps),
+        arena=held_bytes(steps),
         tied=_tied(main, tensors),
         attention=size.attention,
         bytes_read=bytes_read,

@@ -114,7 +114,8 @@ class Weights:
     is the embedding too. `file` is what is on the disk, `as_floats` says that no weight is an
     integer. Of the file, `products` are the matrices that something is multiplied with and `scales`
     the scales of their blocks; `largest` is the largest tensor, `largest_product` that of them.
-    `float_convolutions` says that convolutions are no integers where other products are.
+    `float_convolutions` says that convolutions are no integers where other products are,
+    `convolutions` what they take.
     """
 
     stored: int
@@ -131,6 +132,7 @@ class Weights:
     largest: int = 0
     largest_product: int = 0
     float_convolutions: bool = False
+    convolutions: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -160,6 +162,7 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
         largest=_largest(sizes),
         largest_product=_largest(products),
         float_convolutions=storage is not None and not storage.convolutions,
+        convolutions=sum(size for tensor, size in products if tensor.is_convolution),
     )
 
 

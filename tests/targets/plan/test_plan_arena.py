@@ -1,0 +1,81 @@
+"""ONNX Runtime's arena, region by region: what two runs leave of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeward.targets.load import load
+from edgeward.targets.plan.arena import held_bytes
+from edgeward.targets.plan.engines import cost_of
+from edgeward.targets.plan.gather import facts_of
+from edgeward.targets.plan.layout_steps import MAP, ROWS, Step, passed
+from edgeward.targets.plan.precision import weights_of
+from edgeward.targets.plan.predict import plan_model
+from edgeward.targets.profile import Recipe
+
+MIB = 2**20
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def mib(*sizes: float, form: str = MAP) -> Step:
+    return passed(*(int(size * MIB / 4) for size in sizes), form=form)
+
+
+@pytest.mark.parametrize(
+    ("steps", "held"),
+    [
+        ([], 0),
+        # One region of a MiB; the block of the second run lies where the tensor lay.
+        ([mib(1)], 1),
+        # A region of one, then of two: in the second run three take the next, of four.
+        ([mib(1, 2)], 3 + 3),
+        # The first is larger than a first region: four, which then holds the block as well.
+        ([mib(3)], 3),
+        # What is freed is taken again, the smallest chunk that holds it.
+        ([mib(3), mib(2), mib(1)], 3),
+        # What does not fit beside another takes a region of its own.
+        ([mib(3, 3)], 3 + 3 + 6),
+    ],
+)
+def test_regions_double_and_keep_what_was_touched(steps: list[Step], held: float) -> None:
+    assert held_bytes(steps) == held * MIB
+
+
+def test_small_tensors_leave_regions_that_larger_ones_cannot_use() -> None:
+    small = [mib(*[1] * 7), mib(1)]
+    large = [mib(1, 16)]
+    alone, after = held_bytes(large), held_bytes([*small, *large])
+    assert after - alone == 6 * MIB
+
+
+def test_a_form_that_is_kept_stands_beside_what_follows() -> None:
+    between = mib(4)
+    freed = held_bytes([mib(4), between, mib(4)])
+    kept = held_bytes([mib(4, form=ROWS), between, mib(4, form=ROWS)])
+    assert freed == 4 * MIB
+    assert kept > 2 * freed
+
+
+def test_a_batch_and_an_engine_that_plans_once_are_told_apart() -> None:
+    name = "segformer-b0-ade"
+    facts = facts_of(json.loads((CONFIGS / f"{name}.json").read_text())["config"], side=512)
+    profile = load("x86-64-cpu")
+    one, two = (
+        plan_model(facts, profile, Recipe("onnx", "fp32"), batch=batch).memory for batch in (1, 2)
+    )
+    assert one.activations == facts.arena > 2 * 4 * facts.alive
+    assert two.activations == 2 * one.activations
+    once = plan_model(facts, load("raspberry-pi-5"), Recipe("tflite", "fp32")).memory
+    assert once.activations == 4 * facts.alive
+
+
+def test_convolutions_are_written_anew_while_a_model_is_loaded() -> None:
+    facts = facts_of(json.loads((CONFIGS / "detr-resnet-101.json").read_text())["config"], side=64)
+    memory = plan_model(facts, load("x86-64-cpu"), Recipe("onnx", "fp32")).memory
+    weights = weights_of(facts, "onnx", "fp32")
+    assert weights.convolutions > 0.7 * weights.stored
+    loading = weights.stored + weights.convolutions + weights.largest
+    assert memory.total == loading + cost_of("onnxruntime").resident
