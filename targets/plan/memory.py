@@ -160,7 +160,7 @@ def _beside(engine: EngineCost, weights: Weights, widens_sums: bool) -> int:
     that is a head that stays. float32 products are made of all the 16-bit ones in the file, before
     a shared head is packed; unsigned ones of signed 8-bit ones where the engine has to, to sum them
     exactly (`session.x64quantprecision`). Convolutions' weights are written anew with their
-    channels in blocks, the old ones beside them until all are made.
+    channels in blocks, each in a buffer first, the old ones beside them until all are made.
     """
     if not engine.packs:
         return 0
@@ -168,8 +168,8 @@ def _beside(engine: EngineCost, weights: Weights, widens_sums: bool) -> int:
     if weights.stored != weights.file:
         return max(0, weights.products + last - (weights.head if weights.shared else 0))
     if weights.multiplies == "int8" and widens_sums:
-        return weights.products + last
-    blocked = weights.convolutions if weights.as_floats else 0
+        return weights.products + last + weights.largest_convolution
+    blocked = weights.convolutions + weights.largest_convolution if weights.as_floats else 0
     return blocked + (0 if weights.shared and weights.as_floats else weights.largest)
 
 

@@ -115,7 +115,7 @@ class Weights:
     integer. Of the file, `products` are the matrices that something is multiplied with and `scales`
     the scales of their blocks; `largest` is the largest tensor, `largest_product` that of them.
     `float_convolutions` says that convolutions are no integers where other products are,
-    `convolutions` what they take.
+    `convolutions` what they take and `largest_convolution` the largest.
     """
 
     stored: int
@@ -133,6 +133,7 @@ class Weights:
     largest_product: int = 0
     float_convolutions: bool = False
     convolutions: int = 0
+    largest_convolution: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -146,6 +147,7 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     head = sum(size for tensor, size in sizes if _is_head(facts, tensor))
     multiplies, cache_bits = arithmetic(format_name, precision)
     products = [(t, size) for t, size in sizes if t.is_matrix and not is_looked_up(facts, t)]
+    convolved = [(tensor, size) for tensor, size in products if tensor.is_convolution]
     storage = STORAGE.get((format_name, precision))
     return Weights(
         stored,
@@ -162,7 +164,8 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
         largest=_largest(sizes),
         largest_product=_largest(products),
         float_convolutions=storage is not None and not storage.convolutions,
-        convolutions=sum(size for tensor, size in products if tensor.is_convolution),
+        convolutions=sum(size for _, size in convolved),
+        largest_convolution=_largest(convolved),
     )
 
 
