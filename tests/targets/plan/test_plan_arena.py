@@ -32,6 +32,8 @@ def mib(*sizes: float, form: str = MAP) -> Step:
         ([mib(1)], 1),
         # A region of one, then of two: in the second run three take the next, of four.
         ([mib(1, 2)], 3 + 3),
+        # Regions of one, two and four, of which the block takes the last.
+        ([mib(1, 1, 1, 1)], 1 + 2 + 4),
         # The first is larger than a first region: four, which then holds the block as well.
         ([mib(3)], 3),
         # What is freed is taken again, the smallest chunk that holds it.

@@ -73,6 +73,11 @@ def test_windows_keep_attention_from_growing_with_the_square_of_places() -> None
     assert windows[1].alive == 4 * windows[0].alive
     reduced = [facts("segformer-b0-ade", side) for side in (256, 512)]
     assert reduced[1].compared == 16 * reduced[0].compared
+    looked = sum(
+        2 * 4 * width * (512 // stride) ** 2 * (512 // stride // reduction) ** 2
+        for width, stride, reduction in ((32, 4, 8), (64, 8, 4), (160, 16, 2), (256, 32, 1))
+    )
+    assert reduced[1].compared == looked
 
 
 def test_a_picture_that_windows_do_not_divide_is_padded_to_whole_ones() -> None:
