@@ -179,6 +179,7 @@ def _depth(
     half = width // 2
     yield from convolution(f"{base}.{names[0]}", half, width, 3, side, bias=True, norm=False)
     yield passed(half * side**2, half * full**2)
+    yield passed(half * full**2, half * full**2)
     yield from convolution(f"{base}.{names[1]}", told, half, 3, full, bias=True, norm=False)
     yield from convolution(f"{base}.{names[2]}", 1, told, 1, full, bias=True, norm=False)
 

@@ -84,13 +84,13 @@ def mobilevit(config: Config) -> Steps:
     widths = numbers(config, "hidden_sizes", (144, 192, 240))
     side, ratio = halved(side_of(config, 256)), config.real("expand_ratio", 4.0)
     channels = config.count("num_channels", default=3)
-    yield from convolution("conv_stem", necks[0], channels, 3, side, stride=2)
+    yield from _smooth(convolution("conv_stem", necks[0], channels, 3, side, stride=2))
     pairs = [(necks[0], necks[1], 1), (necks[1], necks[2], 2), *[(necks[2], necks[2], 1)] * 2]
     for number, (inputs, outputs, stride) in enumerate(pairs):
         side = halved(side, stride)
         base = f"encoder.layer.{min(number, 1)}.layer.{max(number - 1, 0)}"
         expanded = _rounded(round(inputs * ratio), 8, 8)
-        yield from _inverted(base, (inputs, outputs), expanded, side, stride)
+        yield from _inverted(base, (inputs, outputs), expanded, side, stride, smooth=True)
     most = config.count("output_stride", default=32)
     for number, (width, layers) in enumerate(zip(widths, _MOBILEVIT_LAYERS, strict=False)):
         pair, base = necks[number + 2 : number + 4], f"encoder.layer.{number + 2}"
@@ -98,12 +98,12 @@ def mobilevit(config: Config) -> Steps:
         side = halved(side, stride)
         expanded = _rounded(round(pair[0] * ratio), 8, 8)
         down = f"{base}.downsampling_layer"
-        yield from _inverted(down, (pair[0], pair[1]), expanded, side, stride)
+        yield from _inverted(down, (pair[0], pair[1]), expanded, side, stride, smooth=True)
         yield from _looked(config, base, pair[1], width, layers, side)
     if head(config) == "SemanticSegmentation":
         yield from _deeplab(config, necks[-2], side)
         return
-    yield from convolution("conv_1x1_exp", necks[-1], necks[-2], 1, side)
+    yield from _smooth(convolution("conv_1x1_exp", necks[-1], necks[-2], 1, side))
     yield from classifier(config, necks[-1])
 
 
@@ -119,7 +119,8 @@ def _looked(config: Config, base: str, wide: int, width: int, layers: int, side:
         int(width * config.real("mlp_ratio", 2.0)),
         config.count("num_attention_heads", default=4),
     )
-    yield from beside(convolution(f"{base}.conv_kxk", wide, wide, kernel, side), waiting)
+    near = convolution(f"{base}.conv_kxk", wide, wide, kernel, side)
+    yield from beside(_smooth(near), waiting)
     one = convolution(f"{base}.conv_1x1", width, wide, 1, side, norm=False)
     yield from beside(one, waiting)
     biases = "qkvo" if config.flag("qkv_bias", True) else "o"
@@ -129,22 +130,39 @@ def _looked(config: Config, base: str, wide: int, width: int, layers: int, side:
         )
         yield from beside(seen, waiting)
     yield from beside(norm(f"{base}.layernorm", width, places), waiting)
-    yield from beside(convolution(f"{base}.conv_projection", wide, width, 1, side), waiting)
+    projected = convolution(f"{base}.conv_projection", wide, width, 1, side)
+    yield from beside(_smooth(projected), waiting)
     yield passed(2 * waiting, 2 * waiting)
-    yield from convolution(f"{base}.fusion", wide, 2 * wide, kernel, side)
+    yield from _smooth(convolution(f"{base}.fusion", wide, 2 * wide, kernel, side))
 
 
-def _inverted(base: str, pair: tuple[int, int], expanded: int, side: int, stride: int) -> Steps:
+def _inverted(
+    base: str,
+    pair: tuple[int, int],
+    expanded: int,
+    side: int,
+    stride: int,
+    *,
+    smooth: bool = False,
+) -> Steps:
     """Wide inside, narrow outside; what comes in is added where it has the same shape."""
     inputs, outputs = pair
     before = side * stride
     waiting = inputs * side**2 if stride == 1 and inputs == outputs else 0
-    yield from convolution(f"{base}.expand_1x1", expanded, inputs, 1, before)
+    wide = convolution(f"{base}.expand_1x1", expanded, inputs, 1, before)
+    yield from beside(_smooth(wide), waiting) if smooth else wide
     deep = convolution(
         f"{base}.conv_3x3", expanded, expanded, 3, side, stride=stride, groups=expanded
     )
-    yield from beside(deep, waiting)
+    yield from beside(_smooth(deep) if smooth else deep, waiting)
     yield from beside(convolution(f"{base}.reduce_1x1", outputs, expanded, 1, side), waiting)
+
+
+def _smooth(steps: Steps) -> Steps:
+    """A convolution and a SiLU, which no engine folds into it as it does a clipped sum."""
+    for step in steps:
+        yield step
+        yield passed(step.stands[1][1], step.stands[1][1])
 
 
 def _deeplab(config: Config, wide: int, side: int) -> Steps:

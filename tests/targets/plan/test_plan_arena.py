@@ -82,3 +82,19 @@ def test_convolutions_are_written_anew_while_a_model_is_loaded() -> None:
     anew = weights.convolutions + weights.largest_convolution
     loading = weights.stored + anew + weights.largest
     assert memory.total == loading + cost_of("onnxruntime").resident
+
+
+def test_the_second_runs_block_has_gaps_where_nothing_fits() -> None:
+    # 2 is read for 8, which is read for another 8: the gap that 2 leaves stays empty. The first run
+    # takes regions of 2, 8 and 16, and the block of 18 fits none of them.
+    assert held_bytes([mib(2, 8), mib(8, 8)]) == (2 + 8 + 8 + 18) * MIB
+    # The other way about nothing lies below, and the block of 16 fits the last.
+    assert held_bytes([mib(8, 2), mib(8, 8)]) == (8 + 8 + 16) * MIB
+
+
+def test_of_equal_chunks_the_newest_is_taken() -> None:
+    # Regions of 8, 8 and 16. Once two are free, another 8 takes the untouched end of the last.
+    eight = 8 * MIB // 4
+    first = Step(stands=((MAP, eight), (MAP, eight), (ROWS, eight)))
+    second = Step(stands=((ROWS, eight), ("other", eight)))
+    assert held_bytes([first, second]) == (8 + 8 + 16 + 24) * MIB
