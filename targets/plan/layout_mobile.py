@@ -126,7 +126,14 @@ def _looked(config: Config, base: str, wide: int, width: int, layers: int, side:
     biases = "qkvo" if config.flag("qkv_bias", True) else "o"
     for layer in range(layers):
         seen = block(
-            f"{base}.transformer.layer.{layer}", width, size, places, heads, biases, groups=apart
+            f"{base}.transformer.layer.{layer}",
+            width,
+            size,
+            places,
+            heads,
+            biases,
+            groups=apart,
+            fused=False,
         )
         yield from beside(seen, waiting)
     yield from beside(norm(f"{base}.layernorm", width, places), waiting)

@@ -54,13 +54,19 @@ def cut(config: Config, places: int, patch: int = 16, channels: int = 3) -> Step
 
 
 def layers(
-    config: Config, places: int, base: str = "encoder.layers", biases: str = "qkvo"
+    config: Config,
+    places: int,
+    base: str = "encoder.layers",
+    biases: str = "qkvo",
+    *,
+    fused: bool = True,
 ) -> Steps:
-    """Give the layers, all alike."""
+    """Give the layers, all alike; attention is `fused` where nothing is added to its scores."""
     size = config.count("intermediate_size", default=_SIZE)
     heads = config.count("num_attention_heads", default=_HEADS)
     for layer in range(config.count(*LAYERS, default=_LAYERS)):
-        yield from block(f"{base}.{layer}", width_of(config), size, places, heads, biases)
+        at = f"{base}.{layer}"
+        yield from block(at, width_of(config), size, places, heads, biases, fused=fused)
 
 
 def biases_of(config: Config) -> str:
@@ -83,7 +89,7 @@ def spectrogram(config: Config) -> Steps:
     yield table("embeddings.cls_token", 1, 2, width)
     yield table("embeddings.position_embeddings", 1, places + 2, width)
     yield from cut(config, places, channels=1)
-    yield from layers(config, places + 2, biases=biases_of(config))
+    yield from layers(config, places + 2, biases=biases_of(config), fused=False)
     yield from norm("layernorm", width, places + 2)
     if head(config):
         yield from norm("classifier.layernorm", width, 1)
@@ -167,7 +173,7 @@ def beit(config: Config) -> Steps:
     if config.flag("use_shared_relative_position_bias"):
         yield table("embeddings.relative_position_bias", distances, heads)
     depth = config.count(*LAYERS, default=_LAYERS)
-    yield from layers(config, places, biases="qvo")
+    yield from layers(config, places, biases="qvo", fused=False)
     for layer in range(depth):
         if config.real("layer_scale_init_value", 0.1) > 0:
             yield table(f"encoder.layers.{layer}.layer_scale", 2, width)

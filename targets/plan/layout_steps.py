@@ -196,11 +196,12 @@ def block(
     biases: str = "qkvo",
     *,
     groups: int = 1,
+    fused: bool = True,
 ) -> Steps:
     """Give a transformer layer over groups of places: norm, attention, norm, feed-forward."""
     waiting = width * places
     yield from norm(f"{base}.before", width, places)
-    seen = attention(base, width, places, heads, groups=groups, biases=biases)
+    seen = attention(base, width, places, heads, groups=groups, biases=biases, fused=fused)
     yield from beside(seen, waiting, SEQUENCE)
     yield from norm(f"{base}.after", width, places)
     yield from beside(feed_forward(base, width, size, places), waiting, SEQUENCE)
