@@ -102,7 +102,7 @@ def _seen(config: Config, side: int | None, steps: Sequence[Step]) -> str:
         return "a spectrogram"
     inner = config.section("vision_config", "backbone_config") or config
     usual = USUAL_SIDES.get(config.text("model_type"), PICTURE)
-    stated = side or inner.maybe("image_size") or usual
+    stated = side or _stated_side(inner) or inner.maybe("image_size") or usual
     return f"pictures of {stated} x {stated}"
 
 

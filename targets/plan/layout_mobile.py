@@ -6,6 +6,8 @@ arXiv:2110.02178, as transformers lays them out.
 
 from __future__ import annotations
 
+from edgeward.errors import SourceError
+
 from .config import Config
 from .layout_steps import (
     Steps,
@@ -28,6 +30,7 @@ _V2_WIDTHS = (16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160,
 _V2_LAST = 1280
 _ASPP = 256
 _MOBILEVIT_LAYERS = (2, 4, 3)
+_NECKS = 7
 
 
 def mobilenet_v1(config: Config) -> Steps:
@@ -82,6 +85,8 @@ def mobilevit(config: Config) -> Steps:
     """Give MobileViT's steps, with DeepLab's head where it names places."""
     necks = numbers(config, "neck_hidden_sizes", (16, 32, 64, 96, 128, 160, 640))
     widths = numbers(config, "hidden_sizes", (144, 192, 240))
+    if (len(necks), len(widths)) != (_NECKS, len(_MOBILEVIT_LAYERS)):
+        raise SourceError(f"{config.where}: MobileViT has {_NECKS} necks and three hidden sizes")
     side, ratio = halved(side_of(config, 256)), config.real("expand_ratio", 4.0)
     channels = config.count("num_channels", default=3)
     yield from _smooth(convolution("conv_stem", necks[0], channels, 3, side, stride=2))
@@ -92,7 +97,7 @@ def mobilevit(config: Config) -> Steps:
         expanded = _rounded(round(inputs * ratio), 8, 8)
         yield from _inverted(base, (inputs, outputs), expanded, side, stride, smooth=True)
     most = config.count("output_stride", default=32)
-    for number, (width, layers) in enumerate(zip(widths, _MOBILEVIT_LAYERS, strict=False)):
+    for number, (width, layers) in enumerate(zip(widths, _MOBILEVIT_LAYERS, strict=True)):
         pair, base = necks[number + 2 : number + 4], f"encoder.layer.{number + 2}"
         stride = 2 if 4 << (number + 1) <= most else 1
         side = halved(side, stride)

@@ -247,7 +247,7 @@ def siglip(config: Config) -> Steps:
     yield from linear("text_model.head", shared, width, 1)
     fed = vision
     if config.has("image_size"):
-        fed = Config({**vision.items(), "image_size": config.count("image_size")}, vision.where)
+        fed = Config({**vision.items(), "image_size": config.items()["image_size"]}, vision.where)
     yield from _siglip_picture(fed)
     yield table("logit_scale", 2)
 

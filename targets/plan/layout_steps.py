@@ -250,7 +250,7 @@ PICTURE = 224
 def side_of(config: Config, default: int = PICTURE) -> int:
     """Return the side of the pictures: the largest where two are told."""
     sides = config.numbers("image_size") if not _is_one(config) else ()
-    return max(sides) if sides else config.count("image_size", default=default)
+    return max(1, *sides) if sides else config.count("image_size", default=default)
 
 
 def _is_one(config: Config) -> bool:

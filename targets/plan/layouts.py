@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+
+from edgeward.errors import SourceError
 
 from . import (
     layout_conv,
@@ -141,6 +144,7 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
 }
 # The side of pictures where neither settings nor configuration say one, `PICTURE` elsewhere.
 USUAL_SIDES: Mapping[str, int] = {"detr": layout_detr.PICTURE, "mobilevit": 256, "dpt": 384}
+MOST_STEPS = 10_000
 # What is not looked at in patches of one resolution, or by more than that: no one width or count of
 # layers tells its memory and time. Where no walk knows it, it is planned by its weights alone.
 STAGED = frozenset(
@@ -190,10 +194,18 @@ def tensors_of(config: Config) -> tuple[Tensor, ...] | None:
 
 
 def steps_of(config: Config) -> tuple[Step, ...] | None:
-    """Return what the model does to one picture, None where no walk knows it."""
+    """Return what the model does to one picture, None where no walk knows it.
+
+    Raises SourceError where it does more than any network that was published.
+    """
     walk = WALKS.get(config.text("model_type"))
-    steps = None if walk is None else walk(config)
-    return None if steps is None else tuple(steps)
+    walked = None if walk is None else walk(config)
+    if walked is None:
+        return None
+    steps = tuple(islice(walked, MOST_STEPS + 1))
+    if len(steps) > MOST_STEPS:
+        raise SourceError(f"{config.where}: more than {MOST_STEPS} operators are not gone through")
+    return steps
 
 
 def text_of(config: Config) -> Config:

@@ -178,12 +178,34 @@ def test_every_staged_type_has_a_walk() -> None:
         ("mobilenet_v2", {"depth_multiplier": "wide"}),
         ("mobilenet_v2", {"depth_multiplier": -1.0}),
         ("detr", {"num_queries": 0}),
+        ("swin", {"image_size": [0, 0]}),
+        ("mobilevit", {"neck_hidden_sizes": [16, 32]}),
+        ("mobilevit", {"hidden_sizes": [144]}),
         ("wav2vec2", {"conv_dim": [512]}),
     ],
 )
 def test_hostile_sizes_are_refused(model_type: str, sizes: dict[str, object]) -> None:
     with pytest.raises(SourceError):
         facts_of({"model_type": model_type, **sizes})
+
+
+@pytest.mark.parametrize("name", sorted({*WALKS} - {"depth_anything"}))
+@pytest.mark.parametrize("size", [1, [1, 7]])
+def test_a_picture_of_almost_nothing_is_gone_through(name: str, size: object) -> None:
+    if name in ("resnet", "regnet") and not isinstance(size, int):
+        pytest.skip("a residual network's configuration tells one side")
+    assert facts_of({"model_type": name, "image_size": size}).parameters > 0
+
+
+def test_a_towers_picture_may_be_told_by_two_sides() -> None:
+    found = facts("siglip-base-patch16-224", vision_config={"image_size": [224, 224]})
+    assert found.seen == "pictures of 224 x 224"
+    assert found.works == facts("siglip-base-patch16-224").works
+
+
+def test_no_more_is_gone_through_than_any_network_does() -> None:
+    with pytest.raises(SourceError, match="operators"):
+        facts_of({"model_type": "convnext", "depths": [9_990, 3, 3, 3]})
 
 
 def test_a_number_with_a_fraction_is_read_within_its_range() -> None:
