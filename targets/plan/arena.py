@@ -149,10 +149,10 @@ def _standing(steps: Sequence[Step]) -> Iterator[Counter[Held]]:
     """Give what stands at each step: maps as they are needed, other forms until their last."""
     last: dict[Held, int] = {}
     for at, step in enumerate(steps):
-        last.update(dict.fromkeys(step.stands + step.waits, at))
+        last.update(dict.fromkeys(step.kept, at))
     kept: Counter[Held] = Counter()
     for at, step in enumerate(steps):
-        here = Counter(step.stands + step.waits)
+        here = Counter(step.kept)
         kept = Counter({held: count for held, count in kept.items() if last[held] >= at})
         yield kept | here
         kept |= Counter({held: count for held, count in here.items() if held[0] != MAP})

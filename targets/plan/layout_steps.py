@@ -19,6 +19,8 @@ from .facts import Tensor
 # memory for others of its very shape, until the last of them. ONNX Runtime plans memory so: it
 # knows no shapes of maps whose channels it blocks.
 MAP, ROWS, SEQUENCE, HEADS, SCORES = "map", "rows", "sequence", "heads", "scores"
+# What is read of the caller's own memory.
+GIVEN = "given"
 Held = tuple[str, int]
 
 
@@ -42,6 +44,11 @@ class Step:
         return self.weighed if any(one.is_convolution for one in self.tensors) else 0
 
     @property
+    def kept(self) -> tuple[Held, ...]:
+        """The tensors that the engine has memory for while it runs."""
+        return tuple(held for held in self.stands + self.waits if held[0] != GIVEN)
+
+    @property
     def moved(self) -> int:
         """The numbers that it reads and writes."""
         return sum(count for _, count in self.stands)
@@ -60,7 +67,7 @@ def alive(steps: Sequence[Step]) -> int:
     first: dict[Held, int] = {}
     last: dict[Held, int] = {}
     for at, step in enumerate(steps):
-        for held, count in Counter(step.stands + step.waits).items():
+        for held, count in Counter(step.kept).items():
             if held[0] == MAP:
                 continue
             counts[held] = max(counts[held], count)
@@ -72,9 +79,19 @@ def alive(steps: Sequence[Step]) -> int:
     kept = most = 0
     for at, step in enumerate(steps):
         kept += grows[at]
-        maps = sum(count for form, count in step.stands + step.waits if form == MAP)
+        maps = sum(count for form, count in step.kept if form == MAP)
         most = max(most, kept + maps)
     return most
+
+
+def of_a_picture(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return the steps with what the first operator reads given by the caller."""
+    at = next((at for at, step in enumerate(steps) if step.stands), None)
+    if at is None:
+        return tuple(steps)
+    (_, count), *written = steps[at].stands
+    first = replace(steps[at], stands=((GIVEN, count), *written))
+    return (*steps[:at], first, *steps[at + 1 :])
 
 
 def beside(steps: Iterable[Step], waiting: int, form: str = MAP) -> Steps:

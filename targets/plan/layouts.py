@@ -23,7 +23,7 @@ from . import (
 from .config import Config
 from .facts import Tensor
 from .layout_decoder import Style, decoder
-from .layout_steps import Step, Steps
+from .layout_steps import Step, Steps, of_a_picture
 
 Layout = Callable[[Config], Iterator[Tensor]]
 Walk = Callable[[Config], Steps | None]
@@ -205,7 +205,7 @@ def steps_of(config: Config) -> tuple[Step, ...] | None:
     steps = tuple(islice(walked, MOST_STEPS + 1))
     if len(steps) > MOST_STEPS:
         raise SourceError(f"{config.where}: more than {MOST_STEPS} operators are not gone through")
-    return steps
+    return of_a_picture(steps)
 
 
 def text_of(config: Config) -> Config:

@@ -11,7 +11,7 @@ from edgeward.targets.load import load
 from edgeward.targets.plan.arena import held_bytes
 from edgeward.targets.plan.engines import cost_of
 from edgeward.targets.plan.gather import facts_of
-from edgeward.targets.plan.layout_steps import MAP, ROWS, Step, passed
+from edgeward.targets.plan.layout_steps import MAP, ROWS, Step, of_a_picture, passed
 from edgeward.targets.plan.precision import weights_of
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.profile import Recipe
@@ -98,3 +98,10 @@ def test_of_equal_chunks_the_newest_is_taken() -> None:
     first = Step(stands=((MAP, eight), (MAP, eight), (ROWS, eight)))
     second = Step(stands=((ROWS, eight), ("other", eight)))
     assert held_bytes([first, second]) == (8 + 8 + 16 + 24) * MIB
+
+
+def test_the_callers_picture_takes_none_of_the_engines_memory() -> None:
+    steps = of_a_picture([Step(), mib(64, 1), mib(1, 1)])
+    assert held_bytes(steps) == held_bytes([mib(1), mib(1, 1)])
+    assert sum(step.moved for step in steps) == 67 * MIB // 4
+    assert of_a_picture([Step()]) == (Step(),)
