@@ -22,11 +22,14 @@ from edgeward.runtimes.session import Session, load
 from edgeward.runtimes.statistics.memory import peak_bytes
 from edgeward.runtimes.tasks.generation import Generator
 from edgeward.runtimes.tasks.speech import Transcriber
+from edgeward.targets.plan.picture_size import SETTINGS, side_of
 
 STEPS, PROMPTS = 24, 3
 IDS = [100 + (number * 37) % 9000 for number in range(1 << 17)]
-# Of axes that a bundle leaves open: one row, a picture of the usual side.
-OPEN = {"batch": 1, "num_channels": 3, "height": 224, "width": 224}
+# Of axes that a bundle leaves open: one row, a picture of the side that its settings say or 224.
+OPEN = {"batch": 1, "num_channels": 3}
+# What ONNX Runtime calls a type otherwise than numpy does.
+TYPES = {"float": "float32", "double": "float64"}
 
 
 def main() -> None:
@@ -67,12 +70,20 @@ def fed(session: Session, context: int) -> Mapping[str, Any]:
     largest = max(
         (one.sizes for one in manifest.buckets), key=lambda s: tuple(s.values()), default={}
     )
-    sizes = {**OPEN, "sequence": context, **largest}
+    side = side_of(settings(session)) or 224
+    sizes = {**OPEN, "height": side, "width": side, "sequence": context, **largest}
     values: dict[str, Any] = {}
     for spec in manifest.inputs:
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
-        values[spec.name] = filled(spec.name, spec.dtype, shape)
+        values[spec.name] = filled(spec.name, TYPES.get(spec.dtype, spec.dtype), shape)
     return values
+
+
+def settings(session: Session) -> Mapping[str, Any]:
+    """Return how the bundle's pictures are made, empty where it sees none."""
+    path = session.bundle.path / SETTINGS
+    found: Mapping[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
 
 
 def filled(name: str, dtype: str, shape: list[int]) -> Any:

@@ -42,6 +42,22 @@ class Config:
         """Return the first of the keys that has a value, None where none has."""
         return self.count(*names, least=0) if self.has(*names) else None
 
+    def real(self, name: str, default: float) -> float:
+        """Return a number that may have a fraction, from 0 up; SourceError where it is none."""
+        value = self._data.get(name)
+        if value is None:
+            return default
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value <= LARGEST
+        ):
+            raise SourceError(
+                f"{self.where}: {name} must be a number from 0 to {LARGEST}",
+                why=f"it is {str(value)[:60]!a}",
+            )
+        return float(value)
+
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a truth value."""
         value = self._data.get(name)

@@ -32,8 +32,15 @@ class Tensor:
 
     @property
     def columns(self) -> int:
-        """The length of a row, along which blocks are quantised."""
+        """The length of a row, along which blocks are quantised: all that makes one output."""
+        if self.is_convolution:
+            return prod(self.shape[1:])
         return self.shape[-1] if self.shape else 1
+
+    @property
+    def is_convolution(self) -> bool:
+        """Say whether it slides over a picture: outputs, inputs, height, width."""
+        return len(self.shape) == 4
 
     @property
     def is_matrix(self) -> bool:
@@ -61,14 +68,36 @@ class CacheLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What one operator does for one picture.
+
+    Operations with weights, of them those of convolutions, operations among activations, and the
+    numbers that it reads and writes beside its weights.
+    """
+
+    weighed: int
+    convolved: int
+    compared: int
+    moved: int
+
+    @property
+    def multiplies(self) -> bool:
+        """Say whether it is a product: what is none is folded into those by some engines."""
+        return self.weighed > 0 or self.compared > 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """A model: tensors, cache, the sizes that its activations follow.
 
     `kind` is `decoder`, `encoder`, `encoder-decoder` or `vision`. `cross_width` counts the numbers
-    that the decoder keeps of each of `encoder_tokens`, all layers together. A convolution uses a
-    parameter many times: where there are `convolutions`, one picture takes `operations`. `counted`
-    says where the parameters come from: `headers` of safetensors files, `gguf`, or `config`.
-    `cached` is the commit where all was read from the hub's cache on this machine.
+    that the decoder keeps of each of `encoder_tokens`, all layers together. `counted` says where
+    the parameters come from: `headers` of safetensors files, `gguf`, or `config`. `cached` is the
+    commit where all was read from the hub's cache on this machine.
+
+    Where a picture was gone through step by step, `seen` says what of: `works` are its operators,
+    `alive` numbers stand in memory at once and `arena` bytes in that of an engine that has run
+    twice (`arena.py`). Elsewhere these are empty.
     """
 
     name: str
@@ -90,8 +119,10 @@ class ModelFacts:
     encoder_layers: int = 0
     encoder_hidden: int = 0
     cross_width: int = 0
-    convolutions: int = 0
-    operations: int = 0
+    seen: str = ""
+    works: tuple[Work, ...] = ()
+    alive: int = 0
+    arena: int = 0
     tied: bool = False
     attention: str = ""
     bytes_read: int = 0
@@ -102,6 +133,26 @@ class ModelFacts:
     def parameters(self) -> int:
         """How many parameters there are, each shared one once."""
         return sum(tensor.count for tensor in self.tensors)
+
+    @property
+    def operators(self) -> int:
+        """How many of its operators multiply."""
+        return sum(work.multiplies for work in self.works)
+
+    @property
+    def operations(self) -> int:
+        """The operations with weights of one picture, 0 where it was not gone through."""
+        return sum(work.weighed for work in self.works)
+
+    @property
+    def convolved(self) -> int:
+        """Of these, those of convolutions."""
+        return sum(work.convolved for work in self.works)
+
+    @property
+    def compared(self) -> int:
+        """The operations among activations of one picture."""
+        return sum(work.compared for work in self.works)
 
     @property
     def active_parameters(self) -> int:

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from edgeward.errors import UnsupportedError
 
 from . import layout_conv
+from .arena import held_bytes
 from .cache import cache_of, describe
 from .config import Config
-from .facts import CacheLayer, ModelFacts, Tensor
+from .engines import KERNELS
+from .facts import CacheLayer, ModelFacts, Tensor, Work
 from .layout_decoder import ACTIVE, EXPERTS, HEADS, HIDDEN, LAYERS, MLP, is_tied, kv_heads
 from .layout_encoder import patches
-from .layouts import STAGED, STYLES, kind_of_model, tensors_of, text_of
+from .layout_steps import PICTURE, Step, alive
+from .layouts import STAGED, STYLES, USUAL_SIDES, kind_of_model, steps_of, tensors_of, text_of
 from .roles import split
 
 MAX_CONTEXT = (
@@ -52,9 +55,8 @@ def facts_of(
     kind = kind_of_model(model_type)
     main = text_of(config)
     side = side or _stated_side(main)
-    fed = Config({**main.items(), "image_size": side}, main.where) if side else main
-    size = _Sizes(fed, kind)
-    convolved = list(layout_conv.convolutions(fed)) if size.is_convolved else []
+    steps = steps_of(_fed(config, side)) or ()
+    size = _Sizes(_fed(main, side), kind, steps)
     return ModelFacts(
         name=name,
         model_type=model_type,
@@ -75,13 +77,33 @@ def facts_of(
         encoder_layers=size.encoder_layers,
         encoder_hidden=size.hidden if kind == "encoder-decoder" else 0,
         cross_width=size.cross_width,
-        convolutions=len(convolved),
-        operations=sum(each.operations for each in convolved),
+        seen=_seen(config, side, steps),
+        works=tuple(
+            Work(step.weighed, step.convolved, step.compared, step.moved) for step in steps
+        ),
+        alive=alive(steps),
+        arena=held_bytes(steps),
         tied=_tied(main, tensors),
         attention=size.attention,
         bytes_read=bytes_read,
         parts=split(tensors, kind),
     )
+
+
+def _fed(config: Config, side: int | None) -> Config:
+    return Config({**config.items(), "image_size": side}, config.where) if side else config
+
+
+def _seen(config: Config, side: int | None, steps: Sequence[Step]) -> str:
+    """What one input is, empty where nothing was gone through step by step."""
+    if not steps:
+        return ""
+    if config.has("num_mel_bins"):
+        return "a spectrogram"
+    inner = config.section("vision_config", "backbone_config") or config
+    usual = USUAL_SIDES.get(config.text("model_type"), PICTURE)
+    stated = side or _stated_side(inner) or inner.maybe("image_size") or usual
+    return f"pictures of {stated} x {stated}"
 
 
 def _tied(config: Config, tensors: Sequence[Tensor]) -> bool:
@@ -94,14 +116,14 @@ def _tied(config: Config, tensors: Sequence[Tensor]) -> bool:
 class _Sizes:
     """The few sizes that memory and time follow, by the model's kind."""
 
-    def __init__(self, config: Config, kind: str) -> None:
+    def __init__(self, config: Config, kind: str, steps: Sequence[Step]) -> None:
         self._config, self._kind = config, kind
         self.is_convolved = kind == "vision" and config.text("model_type") == "resnet"
         self._is_staged = config.text("model_type") in STAGED
         if self.is_convolved:
             config = _as_layers(config)
         if self._is_staged:
-            config = _as_stages(config)
+            config = _as_stages(config, steps)
         self._is_flat = self.is_convolved or self._is_staged or not config.has(*HIDDEN)
         self.hidden = config.count(*HIDDEN, default=1)
         self.layers = config.count(*_DECODER_LAYERS, default=1)
@@ -171,10 +193,11 @@ def _as_layers(config: Config) -> Config:
     return Config({**config.items(), **sizes}, config.where)
 
 
-def _as_stages(config: Config) -> Config:
-    """A network of stages as nothing but its weights: how large its tensors are is not told."""
-    sizes = {"hidden_size": 1, "intermediate_size": 1, "num_attention_heads": 0}
-    return Config({**sizes, "num_hidden_layers": 1}, config.where)
+def _as_stages(config: Config, steps: Sequence[Step]) -> Config:
+    """A network of stages, whose steps alone tell its sizes; without heads where there are none."""
+    sizes = {"hidden_size": 1, "intermediate_size": 1, "num_attention_heads": 1 if steps else 0}
+    worked = sum(1 for step in steps if step.weighed or step.compared)
+    return Config({**sizes, "num_hidden_layers": max(1, worked // KERNELS)}, config.where)
 
 
 def _stated_side(config: Config) -> int | None:

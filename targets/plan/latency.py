@@ -43,9 +43,10 @@ class Speed:
     `attention_operations_per_s` are what one token's products and its attention over the cache
     reach, infinite where the memory alone decides. `in_turn` says that a
     prompt's weights are not read behind its products: on GPUs the sum of both is nearer to what is
-    published than the longer one (benchmarks/plan/published.toml). Weights beyond `on_chip` bytes
-    come over a link of `link_bytes_per_s` before they are multiplied. `packing` are the habits of
-    an engine of graphs of fixed shapes.
+    published than the longer one (benchmarks/plan/published.toml); `one_by_one` that operators
+    follow each other, as on a processor. Weights beyond `on_chip` bytes come over a link of
+    `link_bytes_per_s` before they are multiplied. `packing` are the habits of an engine of graphs
+    of fixed shapes.
     """
 
     bytes_per_s: float
@@ -55,6 +56,7 @@ class Speed:
     token_operations_per_s: float = math.inf
     attention_operations_per_s: float = math.inf
     in_turn: bool = False
+    one_by_one: bool = False
     on_chip: int = 0
     link_bytes_per_s: float = math.inf
     packing: Packing | None = None
@@ -80,6 +82,7 @@ def speed_of(
         _share(hardware, unit, kernel.token),
         _share(hardware, unit, engine.attention),
         unit == "gpu",
+        unit == "cpu",
         engine.on_chip,
         engine.link or math.inf,
         engine.packing if unit == "cpu" else None,
@@ -122,18 +125,36 @@ def prompt_s(
     """
     if speed.packing is not None and facts.writes_text:
         return batch * _prompt_in_calls(facts, weights, speed, speed.packing, tokens, context)
-    weighed, compared = _operations(facts, tokens)
     read = weights.read + batch * tokens * facts.hidden * 4
     layers: float = facts.layers
     if facts.kind == "encoder-decoder":
         layers += facts.encoder_layers
-    elif facts.convolutions:
-        layers = facts.convolutions / KERNELS
-    products = batch * (weighed / speed.operations_per_s + compared / speed.float_operations_per_s)
+    elif facts.works:
+        layers = facts.operators / KERNELS
+    products = batch * _products_s(facts, weights, speed, tokens)
     reading = read / speed.bytes_per_s
     steady = products + reading if speed.in_turn else max(products, reading)
     fetched = max(0, weights.read - speed.on_chip) / speed.link_bytes_per_s
     return steady + fetched + layers * speed.layer_s
+
+
+def _products_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int) -> float:
+    """Seconds of one input's products; operator by operator where they were gone through.
+
+    What moves more than it multiplies takes the memory's time, as nothing runs beside it on a
+    processor; elsewhere it is folded into the product before it.
+    """
+    if not facts.works:
+        weighed, compared = _operations(facts, tokens)
+        return weighed / speed.operations_per_s + compared / speed.float_operations_per_s
+    moving = 4 / speed.bytes_per_s if speed.one_by_one else 0.0
+    total = 0.0
+    for work in facts.works:
+        floats = work.compared + (work.convolved if weights.float_convolutions else 0)
+        others = work.weighed - (work.convolved if weights.float_convolutions else 0)
+        computed = others / speed.operations_per_s + floats / speed.float_operations_per_s
+        total += max(computed, work.moved * moving)
+    return total
 
 
 def _prompt_in_calls(
@@ -217,8 +238,6 @@ def _token_attention(facts: ModelFacts, context: int) -> float:
 
 def _operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
     """Operations of a whole prompt: with weights, and of attention over what came before."""
-    if facts.operations:
-        return float(facts.operations), 0.0
     main = {"encoder": "encoder", "vision": "vision"}.get(facts.kind, "decoder")
     attention = 4.0 * facts.layers * facts.hidden * tokens * tokens
     if facts.kind == "decoder":

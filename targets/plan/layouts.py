@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
-from . import layout_conv, layout_encoder, layout_pair
+from edgeward.errors import SourceError
+
+from . import (
+    layout_conv,
+    layout_convnext,
+    layout_dense,
+    layout_detr,
+    layout_encoder,
+    layout_mobile,
+    layout_pair,
+    layout_patches,
+    layout_reduced,
+    layout_sound,
+    layout_windows,
+)
 from .config import Config
 from .facts import Tensor
 from .layout_decoder import Style, decoder
+from .layout_steps import Step, Steps, of_a_picture
 
 Layout = Callable[[Config], Iterator[Tensor]]
+Walk = Callable[[Config], Steps | None]
 
 _PLAIN = Style(qkv_bias=False, out_bias=False, mlp_bias=False)
 _FOUR_NORMS = Style(mlp_bias=False, norms=4, tied=True)
@@ -88,10 +105,31 @@ OTHERS: Mapping[str, Layout] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "distilbert", "mpnet"), layout_encoder.bert),
     **dict.fromkeys(("vit", "deit", "dinov2"), layout_encoder.vit),
     "clip": layout_encoder.clip,
-    "resnet": layout_conv.resnet,
     "whisper": layout_pair.whisper,
     **dict.fromkeys(("bart", "marian"), layout_pair.bart),
     **dict.fromkeys(("t5", "mt5"), layout_pair.t5),
+    **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), layout_sound.speech),
+}
+# What sees a picture or a spectrogram whose parts differ in size: gone through step by step. None
+# comes of a configuration whose backbone no rule knows.
+WALKS: Mapping[str, Walk] = {
+    "resnet": layout_conv.resnet,
+    "regnet": layout_conv.regnet,
+    **dict.fromkeys(("swin", "swinv2"), layout_windows.swin),
+    **dict.fromkeys(("convnext", "convnextv2"), layout_convnext.convnext),
+    "segformer": layout_reduced.segformer,
+    "glpn": layout_reduced.glpn,
+    "mobilenet_v1": layout_mobile.mobilenet_v1,
+    "mobilenet_v2": layout_mobile.mobilenet_v2,
+    "mobilevit": layout_mobile.mobilevit,
+    "detr": layout_detr.detr,
+    "dpt": layout_dense.dpt,
+    "depth_anything": layout_dense.depth_anything,
+    "beit": layout_patches.beit,
+    "dinov2_with_registers": layout_patches.registers,
+    "yolos": layout_patches.yolos,
+    "siglip": layout_patches.siglip,
+    "audio-spectrogram-transformer": layout_patches.spectrogram,
 }
 # Gemma 3's configuration leaves out what its class has as defaults.
 _DEFAULTS: Mapping[str, Mapping[str, object]] = {
@@ -104,11 +142,15 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "max_position_embeddings": 131_072,
     }
 }
-# What is not looked at in patches of one resolution, or by more than that: it is planned by its
-# weights alone, no operations are counted.
+# The side of pictures where neither settings nor configuration say one, `PICTURE` elsewhere.
+USUAL_SIDES: Mapping[str, int] = {"detr": layout_detr.PICTURE, "mobilevit": 256, "dpt": 384}
+MOST_STEPS = 10_000
+# What is not looked at in patches of one resolution, or by more than that: no one width or count of
+# layers tells its memory and time. Where no walk knows it, it is planned by its weights alone.
 STAGED = frozenset(
-    {"swin", "swinv2", "convnext", "convnextv2", "regnet", "segformer", "mobilenet_v2"}
-    | {"mobilevit", "detr", "dpt", "depth_anything", "glpn", "audio-spectrogram-transformer"}
+    {"swin", "swinv2", "convnext", "convnextv2", "regnet", "segformer", "mobilenet_v1"}
+    | {"mobilenet_v2", "mobilevit", "detr", "dpt", "depth_anything", "glpn"}
+    | {"audio-spectrogram-transformer"}
 )
 VISION_KINDS = STAGED | {
     *("vit", "deit", "dinov2", "dinov2_with_registers", "resnet", "siglip", "beit", "yolos"),
@@ -139,11 +181,31 @@ def tensors_of(config: Config) -> tuple[Tensor, ...] | None:
     kind = config.text("model_type")
     if kind in STYLES:
         return tuple(decoder(config, STYLES[kind]))
+    if kind in WALKS:
+        steps = steps_of(config)
+        return None if steps is None else tuple(one for step in steps for one in step.tensors)
+    if kind in ("wav2vec2", "hubert", "wavlm") and not layout_sound.is_known(config):
+        return None
     if kind in OTHERS:
         return tuple(OTHERS[kind](config))
     if kind == "gemma3" and config.has("text_config"):
         return tuple(_gemma3(config, text_of(config)))
     return None
+
+
+def steps_of(config: Config) -> tuple[Step, ...] | None:
+    """Return what the model does to one picture, None where no walk knows it.
+
+    Raises SourceError where it does more than any network that was published.
+    """
+    walk = WALKS.get(config.text("model_type"))
+    walked = None if walk is None else walk(config)
+    if walked is None:
+        return None
+    steps = tuple(islice(walked, MOST_STEPS + 1))
+    if len(steps) > MOST_STEPS:
+        raise SourceError(f"{config.where}: more than {MOST_STEPS} operators are not gone through")
+    return of_a_picture(steps)
 
 
 def text_of(config: Config) -> Config:

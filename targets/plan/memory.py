@@ -159,7 +159,8 @@ def _beside(engine: EngineCost, weights: Weights, widens_sums: bool) -> int:
     Weights are packed one by one: the largest tensor is there twice, no more than for good where
     that is a head that stays. float32 products are made of all the 16-bit ones in the file, before
     a shared head is packed; unsigned ones of signed 8-bit ones where the engine has to, to sum them
-    exactly (`session.x64quantprecision`).
+    exactly (`session.x64quantprecision`). Convolutions' weights are written anew with their
+    channels in blocks, each in a buffer first, the old ones beside them until all are made.
     """
     if not engine.packs:
         return 0
@@ -167,14 +168,17 @@ def _beside(engine: EngineCost, weights: Weights, widens_sums: bool) -> int:
     if weights.stored != weights.file:
         return max(0, weights.products + last - (weights.head if weights.shared else 0))
     if weights.multiplies == "int8" and widens_sums:
-        return weights.products + last
-    return 0 if weights.shared and weights.as_floats else weights.largest
+        return weights.products + last + weights.largest_convolution
+    blocked = weights.convolutions + weights.largest_convolution if weights.as_floats else 0
+    return blocked + (0 if weights.shared and weights.as_floats else weights.largest)
 
 
 def _activations(
     facts: ModelFacts, engine: EngineCost, tokens: int, context: int, batch: int, wide: int
 ) -> int:
     """The tensors that live at once in the widest layer: states, projections, feed-forward."""
+    if facts.alive:
+        return batch * (facts.arena if engine.replays else facts.alive * wide)
     chosen = max(1, facts.active_experts)
     row = 6 * facts.hidden + 2 * facts.intermediate * chosen
     scores = facts.heads * tokens * context if engine.keeps_scores else 0

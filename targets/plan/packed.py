@@ -102,6 +102,8 @@ def _table(facts: ModelFacts) -> int:
 
 def activation_bytes(packing: Packing, facts: ModelFacts, context: int) -> int:
     """Return the bytes of a graph's tensors: states, attention over all slots, what is joined."""
+    if facts.alive:
+        return 4 * facts.alive
     own = _graph_numbers(packing, facts, piece_of(packing, facts, context), context)
     if facts.kind != "encoder-decoder":
         return 4 * own

@@ -20,8 +20,9 @@ class Storage:
     """How a precision stores: bits of a weight in a matrix, of a scale and of all that stays.
 
     A scale is shared by `block` columns, by a whole row where that is 0. Embeddings and the head
-    stay in `rest` bits unless `tables`. Both bytes and time follow `multiplies`, the rate that the
-    products run at, and `cache`, the bits of a cached number.
+    stay in `rest` bits unless `tables`, convolutions unless `convolutions`. Both bytes and time
+    follow `multiplies`, the rate that the products run at, and `cache`, the bits of a cached
+    number.
     """
 
     bits: int
@@ -31,13 +32,16 @@ class Storage:
     scale: int = 0
     block: int = 0
     tables: bool = True
+    convolutions: bool = True
 
 
 _INT8_ROWS = Storage(8, "int8", 32, scale=32)
 # Rounded weights alone read a prompt 1.2 to 1.3 times as fast as float32, not as int8 does:
 # benchmarks/onnx/report/report.md.
-_INT8_BLOCKS = Storage(8, "fp16", 32, scale=32, block=32)
-_INT4_BLOCKS = Storage(4, "fp16", 32, scale=32, block=32)
+_INT8_BLOCKS = Storage(8, "fp16", 32, scale=32, block=32, convolutions=False)
+_INT4_BLOCKS = Storage(4, "fp16", 32, scale=32, block=32, convolutions=False)
+# Convolutions stay as they are: ONNX Runtime has none in integers that is faster than its floats.
+_INT8_PRODUCTS = replace(_INT8_ROWS, convolutions=False)
 _W8_ROWS = Storage(8, "int8", 16, rest=16, scale=16)
 _W8 = Storage(8, "int8", 16, rest=16, scale=16, tables=False)
 _W4 = Storage(4, "fp16", 16, rest=16, scale=16, block=128, tables=False)
@@ -46,10 +50,10 @@ STORAGE: Mapping[tuple[str, str], Storage] = {
     ("onnx", "fp32"): Storage(32, "fp32", 32),
     ("onnx", "fp16"): Storage(16, "fp16", 16, rest=16),
     ("onnx", "bf16"): Storage(16, "bf16", 16, rest=16),
-    ("onnx", "int8-dynamic"): _INT8_ROWS,
+    ("onnx", "int8-dynamic"): _INT8_PRODUCTS,
     ("onnx", "int8-static"): _INT8_ROWS,
     # Some layers stay in float32, which ones the compile decides: the bound from below.
-    ("onnx", "int8-mixed"): _INT8_ROWS,
+    ("onnx", "int8-mixed"): _INT8_PRODUCTS,
     ("onnx", "int8-weights"): _INT8_BLOCKS,
     ("onnx", "int4-weights"): _INT4_BLOCKS,
     # A third of the layers in 8 bits, as the compile's search raises them by sensitivity.
@@ -110,6 +114,8 @@ class Weights:
     is the embedding too. `file` is what is on the disk, `as_floats` says that no weight is an
     integer. Of the file, `products` are the matrices that something is multiplied with and `scales`
     the scales of their blocks; `largest` is the largest tensor, `largest_product` that of them.
+    `float_convolutions` says that convolutions are no integers where other products are,
+    `convolutions` what they take and `largest_convolution` the largest.
     """
 
     stored: int
@@ -125,6 +131,9 @@ class Weights:
     scales: int = 0
     largest: int = 0
     largest_product: int = 0
+    float_convolutions: bool = False
+    convolutions: int = 0
+    largest_convolution: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -138,6 +147,7 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     head = sum(size for tensor, size in sizes if _is_head(facts, tensor))
     multiplies, cache_bits = arithmetic(format_name, precision)
     products = [(t, size) for t, size in sizes if t.is_matrix and not is_looked_up(facts, t)]
+    convolved = [(tensor, size) for tensor, size in products if tensor.is_convolution]
     storage = STORAGE.get((format_name, precision))
     return Weights(
         stored,
@@ -153,6 +163,9 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
         scales=sum(_scales(tensor, storage) for tensor, _ in products) if storage else 0,
         largest=_largest(sizes),
         largest_product=_largest(products),
+        float_convolutions=storage is not None and not storage.convolutions,
+        convolutions=sum(size for _, size in convolved),
+        largest_convolution=_largest(convolved),
     )
 
 
@@ -232,7 +245,10 @@ def _largest(sizes: Iterable[tuple[Tensor, int]]) -> int:
 
 def _bytes(tensor: Tensor, storage: Storage) -> int:
     is_table = kind_of(tensor.name) in ("embedding", "head")
-    if not tensor.is_matrix or (is_table and not storage.tables):
+    stays = (is_table and not storage.tables) or (
+        tensor.is_convolution and not storage.convolutions
+    )
+    if not tensor.is_matrix or stays:
         return -(-tensor.count * storage.rest // 8)
     return -(-tensor.count * storage.bits // 8) + _scales(tensor, storage)
 

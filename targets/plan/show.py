@@ -43,7 +43,9 @@ def headline(facts: ModelFacts, context: int, sequences: int) -> str:
     read = "config.json alone" if facts.counted == "config" else f"{_read(facts)} of headers"
     if facts.cached:
         read += f" in the hub's cache ({facts.cached[:7]})"
-    tokens = f"{context} tokens" if facts.heads else "planned by its weights alone"
+    tokens = facts.seen or f"{context} tokens"
+    if not facts.heads:
+        tokens = "planned by its weights alone"
     length = f"context {context}" if facts.writes_text else tokens
     middle = [size, facts.attention, length, f"{sequences} at once"]
     return f"{facts.name}  {', '.join(each for each in middle if each)}    read {read}, no weights"

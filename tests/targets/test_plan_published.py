@@ -199,7 +199,7 @@ def test_core_ml_takes_the_neural_engine_where_it_computes_in_halves() -> None:
 def test_a_convolution_uses_a_weight_many_times_and_is_one_kernel() -> None:
     small, deep = facts("resnet-18"), facts("resnet-152")
     assert small.operations == pytest.approx(2 * 1.814e9, rel=0.002)
-    assert (small.convolutions, deep.convolutions) == (20, 155)
+    assert (small.operators, deep.operators) == (20, 155)
     one, two = (plan("a100", "resnet-152", "onnx int8-static", "tensorrt", batch=n) for n in (1, 2))
     assert one.ttft_s and two.ttft_s
     rate = load("a100").hardware.rate("int8", ("gpu",))

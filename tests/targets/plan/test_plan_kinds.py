@@ -25,15 +25,11 @@ KINDS = {
     **dict.fromkeys(("image-feature-extraction", "image-classification"), "vision"),
     **dict.fromkeys(("semantic-segmentation", "object-detection", "depth-estimation"), "vision"),
 }
-STAGES: dict[str, dict[str, object]] = {
-    "swin": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]},
-    "segformer": {
-        "hidden_sizes": [32, 64],
-        "depths": [2, 2],
-        "num_attention_heads": [1, 2],
-        "image_size": 128,
-    },
-    "detr": {"d_model": 256, "encoder_layers": 6, "decoder_layers": 6},
+# Backbones that no rule knows: their operations cannot be told.
+UNKNOWN: dict[str, dict[str, object]] = {
+    "detr": {"d_model": 256, "use_timm_backbone": True, "backbone": "swin_tiny"},
+    "dpt": {"is_hybrid": True, "hidden_size": 768, "num_hidden_layers": 12},
+    "depth_anything": {"backbone_config": {"model_type": "vit"}},
 }
 
 
@@ -51,9 +47,11 @@ def test_what_is_compiled_is_planned_as_what_it_is(task: str) -> None:
     assert {name for name, kind in wrong.items() if kind != KINDS[task]} == set()
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_stages_are_planned_by_their_weights_without_a_time(tmp_path: Path, name: str) -> None:
-    facts = seen(tmp_path, model_type=name, **STAGES[name])
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_backbone_is_planned_by_its_weights_without_a_time(
+    tmp_path: Path, name: str
+) -> None:
+    facts = seen(tmp_path, model_type=name, **UNKNOWN[name])
     assert facts.parameters == 100_000
     row = plan_model(facts, load("x86-64-cpu"), Recipe("onnx", "fp32"))
     assert row.memory.weights == 400_000
@@ -61,6 +59,13 @@ def test_stages_are_planned_by_their_weights_without_a_time(tmp_path: Path, name
     assert (row.ttft_s, row.tpot_s, row.memory.cache) == (None, None, 0)
     assert row.fits
     assert "planned by its weights alone" in headline(facts, row.context, 1)
+
+
+def test_pictures_are_named_by_their_size(tmp_path: Path) -> None:
+    facts = seen(tmp_path, model_type="swin", image_size=384)
+    row = plan_model(facts, load("x86-64-cpu"), Recipe("onnx", "fp32"))
+    assert row.ttft_s is not None
+    assert "pictures of 384 x 384" in headline(facts, row.context, 1)
 
 
 def test_heights_and_widths_apart_are_a_square_as_large(tmp_path: Path) -> None:
@@ -74,7 +79,7 @@ def test_heights_and_widths_apart_are_a_square_as_large(tmp_path: Path) -> None:
 
 
 def test_llama_cpp_is_told_to_run_no_pictures(tmp_path: Path) -> None:
-    facts = seen(tmp_path, model_type="swin", **STAGES["swin"])
+    facts = seen(tmp_path, model_type="swin")
     row = plan_model(facts, load("x86-64-cpu"), Recipe("gguf", "q4_0"))
     assert not row.fits
     assert "no model of pictures" in row.reason
