@@ -24,7 +24,7 @@ from edgeward.runtimes.tasks.generation import Generator
 from edgeward.runtimes.tasks.speech import Transcriber
 
 STEPS, PROMPTS = 24, 3
-IDS = [100 + (number * 37) % 9000 for number in range(1 << 17)]
+IDS = [100 + (number * 37) % 7000 for number in range(1 << 17)]
 # Of axes that a bundle leaves open: one row, a picture of the usual side.
 OPEN = {"batch": 1, "num_channels": 3, "height": 224, "width": 224}
 

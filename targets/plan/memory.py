@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from edgeward.targets.profile import Hardware
 
+from . import ggml
 from .engines import EngineCost
 from .facts import ModelFacts
 from .packed import activation_bytes, graph_bytes, piece_of, tokenizer_bytes, weights_bytes
@@ -82,11 +83,16 @@ def memory_of(
     unit: str,
     cache_bits: float,
     widens_sums: bool = False,
+    features: frozenset[str] = frozenset(),
 ) -> Memory:
     """Return what serving takes: `batch` prompts read at once, `sequences` kept.
 
-    `widens_sums` says that the processor has no sums of four 8-bit products (`sums_widen`).
+    `widens_sums` says that the processor has no sums of four 8-bit products (`sums_widen`),
+    `features` what llama.cpp finds of it (`ggml.features_of`).
     """
+    if engine.ggml is not None and unit == "cpu":
+        several = max(batch, sequences)
+        return _of_ggml(facts, weights, engine, context, several, cache_bits, features)
     if engine.packing is not None and unit == "cpu":
         return _with_packing(facts, weights, engine, engine.packing, context, batch, sequences)
     tokens = min(context, engine.chunk) if facts.writes_text else context
@@ -127,6 +133,34 @@ def _with_packing(
         engine=engine.resident
         + graph_bytes(packing, facts)
         + tokenizer_bytes(facts, TOKENIZER_BYTES),
+    )
+
+
+def _of_ggml(
+    facts: ModelFacts,
+    weights: Weights,
+    engine: EngineCost,
+    context: int,
+    sequences: int,
+    cache_bits: float,
+    features: frozenset[str],
+) -> Memory:
+    """Of llama.cpp: rules in `ggml`. Each text has a context of its own, with all its buffers."""
+    tokens = ggml.read_at_once(facts, context, sequences, engine.chunk)
+    exact = weights.multiplies == "fp32"
+    computed = ggml.activation_bytes(facts, tokens, context, exact=exact)
+    vocabulary = 0
+    if engine.ggml is not None:
+        has_merges = facts.kind != "encoder"
+        vocabulary = engine.ggml.merged if has_merges else engine.ggml.plain
+    return Memory(
+        weights=ggml.weights_bytes(facts, weights, features),
+        cache=cache_bytes(facts, ggml.kept_tokens(facts, context), sequences, cache_bits),
+        activations=computed * (sequences if facts.writes_text else 1),
+        logits=ggml.logit_bytes(facts, tokens, sequences),
+        engine=engine.resident
+        + tokenizer_bytes(facts, TOKENIZER_BYTES)
+        + facts.vocabulary * vocabulary,
     )
 
 

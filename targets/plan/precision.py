@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -110,6 +110,7 @@ class Weights:
     is the embedding too. `file` is what is on the disk, `as_floats` says that no weight is an
     integer. Of the file, `products` are the matrices that something is multiplied with and `scales`
     the scales of their blocks; `largest` is the largest tensor, `largest_product` that of them.
+    Of a GGUF file `types` are the tensors with their types and bytes, where those are known.
     """
 
     stored: int
@@ -125,6 +126,7 @@ class Weights:
     scales: int = 0
     largest: int = 0
     largest_product: int = 0
+    types: tuple[tuple[Tensor, str, int], ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -153,6 +155,7 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
         scales=sum(_scales(tensor, storage) for tensor, _ in products) if storage else 0,
         largest=_largest(sizes),
         largest_product=_largest(products),
+        types=tuple(_typed(facts, format_name, precision)),
     )
 
 
@@ -189,6 +192,20 @@ def sizes_of(facts: ModelFacts, format_name: str, precision: str) -> list[tuple[
             why=f"known: {', '.join(known)}",
         )
     return [(tensor, _bytes(tensor, storage)) for tensor in facts.tensors]
+
+
+def _typed(
+    facts: ModelFacts, format_name: str, precision: str
+) -> Iterator[tuple[Tensor, str, int]]:
+    """Give the tensors of a GGUF file with their types and bytes."""
+    mix = _plain(precision)
+    if format_name == "gguf" and mix in MIXES:
+        for tensor, name in file_types(facts, mix):
+            yield tensor, name, size_of(tensor, name)
+    elif precision == STORED:
+        for tensor in facts.tensors:
+            if tensor.stored_as:
+                yield tensor, tensor.stored_as, size_of(tensor, tensor.stored_as)
 
 
 def arithmetic(format_name: str, precision: str) -> tuple[str, float]:

@@ -52,14 +52,6 @@ def test_onnx_runtimes_cache_doubles_with_the_old_one_beside_it(context: int, ke
     assert served(facts, weights, context).cache == kept * A_TOKEN
 
 
-def test_llama_cpps_cache_is_as_long_as_the_context_and_half_as_wide() -> None:
-    facts = smollm2()
-    weights = weights_of(facts, "gguf", "q8_0")
-    assert served(facts, weights, 1000, engine="llama").cache == 1000 * A_TOKEN // 2
-    whole = weights_of(facts, "gguf", "fp32")
-    assert served(facts, whole, 1000, engine="llama").cache == 1000 * A_TOKEN
-
-
 def test_on_a_gpu_one_steps_cache_stands_beside_the_last_ones() -> None:
     facts = smollm2()
     weights = weights_of(facts, "onnx", "fp32")
