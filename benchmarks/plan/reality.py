@@ -37,6 +37,7 @@ from edgeward.targets.profile import Engine, Profile, Recipe
 ASKED = Path(__file__).with_name("asked.py")
 TIMES = 3
 WRITES = ("text-generation", "automatic-speech-recognition")
+TEXTS = ("text-generation", "text2text-generation")
 PEAKS = ("model", "recipe", "context", "peak_mib", "measured_mib", "peak_error")
 COLUMNS = (
     *PEAKS,
@@ -134,7 +135,9 @@ def contexts_of(bundle: Path, asked: Sequence[int]) -> Sequence[int]:
         layout = layout_of(read_tflite(bundle / manifest["entry"]))
         return [layout.context] if layout else asked
     lengths = [one["sizes"].get("sequence", 0) for one in manifest.get("buckets", [])]
-    return [max(lengths)] if lengths and max(lengths) else asked[:1]
+    if lengths and max(lengths):
+        return [max(lengths)]
+    return asked if manifest["task"] in TEXTS else asked[:1]
 
 
 def measured(command: Sequence[str], times: int = TIMES) -> dict[str, float]:

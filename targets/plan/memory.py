@@ -18,6 +18,8 @@ ADAM_BYTES = 16
 # measured: what the tokenizers library takes an entry of SmolLM2's vocabulary
 TOKENIZER_BYTES = 700
 LORA_RANK = 16
+# measured: how often a text's encoder holds attention's scores in ONNX Runtime, its bias among them
+TEXT_SCORES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def memory_of(
         return _of_ggml(facts, weights, engine, context, several, cache_bits, features)
     if engine.packing is not None and unit == "cpu":
         return _with_packing(facts, weights, engine, engine.packing, context, batch, sequences)
-    tokens = min(context, engine.chunk) if facts.writes_text else context
+    tokens = _at_once(facts, engine, context)
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
     kept = _kept(engine, context, unit)
     serving = Memory(
@@ -213,14 +215,27 @@ def _activations(
     row = 6 * facts.hidden + 2 * facts.intermediate * chosen
     scores = facts.heads * tokens * context if engine.keeps_scores else 0
     rows = tokens * row * (2 if engine.replays else 1)
-    return batch * (rows + scores + _encoder_numbers(facts)) * wide
+    return batch * (rows + scores + _encoder_numbers(facts, engine, context)) * wide
 
 
-def _encoder_numbers(facts: ModelFacts) -> int:
-    """An encoder's attention is fused: it goes by blocks, no scores stand in memory."""
+def _at_once(facts: ModelFacts, engine: EngineCost, context: int) -> int:
+    """Tokens that the graph that writes gets at once: one, where another has read the text."""
+    if facts.kind == "encoder-decoder" and not facts.encoder_tokens:
+        return 1
+    return min(context, engine.chunk) if facts.writes_text else context
+
+
+def _encoder_numbers(facts: ModelFacts, engine: EngineCost, context: int) -> int:
+    """A sound's encoder has fused attention: it goes by blocks, no scores stand in memory.
+
+    That of a text has not where the engine keeps scores: benchmarks/plan/reality.py, T5.
+    """
     if facts.kind != "encoder-decoder":
         return 0
-    return facts.encoder_tokens * (6 * facts.encoder_hidden + 2 * facts.intermediate)
+    tokens = facts.encoder_tokens or context
+    scores = 0 if facts.encoder_tokens or not engine.keeps_scores else TEXT_SCORES
+    row = 6 * facts.encoder_hidden + 2 * facts.intermediate
+    return tokens * (row + scores * facts.heads * tokens)
 
 
 def _logits(facts: ModelFacts, engine: EngineCost, tokens: int, sequences: int) -> int:

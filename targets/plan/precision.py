@@ -133,8 +133,9 @@ class Weights:
 def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     """Return the bytes of a model's weights; UnsupportedError for a precision nobody knows."""
     sizes = sizes_of(facts, format_name, precision)
-    stored = sum(size for _, size in sizes)
-    idle = sum(size for tensor, size in sizes if is_looked_up(facts, tensor))
+    again = _words_again(facts, format_name, sizes)
+    stored = sum(size for _, size in sizes) + again
+    idle = sum(size for tensor, size in sizes if is_looked_up(facts, tensor)) + again
     routed = sum(size for tensor, size in sizes if kind_of(tensor.name) == "experts")
     shared = any(is_shared(facts, tensor) for tensor in facts.tensors)
     head = sum(size for tensor, size in sizes if _is_head(facts, tensor))
@@ -157,6 +158,13 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
         largest_product=_largest(products),
         types=tuple(_typed(facts, format_name, precision)),
     )
+
+
+def _words_again(facts: ModelFacts, format_name: str, sizes: Iterable[tuple[Tensor, int]]) -> int:
+    """Bytes of the table of words that stands in two graphs: what reads looks words up too."""
+    if format_name != "onnx" or facts.kind != "encoder-decoder" or facts.encoder_tokens:
+        return 0
+    return sum(size for tensor, size in sizes if _is_words(facts, tensor))
 
 
 def loaded(facts: ModelFacts, recipe: Recipe, engine: EngineCost, unit: str) -> Weights:
@@ -231,10 +239,13 @@ def is_looked_up(facts: ModelFacts, tensor: Tensor) -> bool:
 
 def is_shared(facts: ModelFacts, tensor: Tensor) -> bool:
     """Say whether a tensor is both the embedding of words and the head."""
+    return _is_words(facts, tensor) and facts.tied and facts.writes_text
+
+
+def _is_words(facts: ModelFacts, tensor: Tensor) -> bool:
     if kind_of(tensor.name) != "embedding" or not tensor.is_matrix:
         return False
-    is_words = facts.vocabulary > 0 and facts.vocabulary == tensor.shape[0]
-    return is_words and facts.tied and facts.writes_text
+    return facts.vocabulary > 0 and facts.vocabulary == tensor.shape[0]
 
 
 def _is_head(facts: ModelFacts, tensor: Tensor) -> bool:
