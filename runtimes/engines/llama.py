@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
 from .cores import physical_cores
+from .huge_pages import huge_pages
 from .llama_adapter import ROLE, checked_adapter
 from .llama_checks import checked_header
 from .llama_decoder import LlamaDecoder, LlamaState
@@ -42,7 +44,9 @@ class LlamaSession:
     def __init__(self, path: Path, header: GgufHeader, options: EngineOptions) -> None:
         self.parts: Mapping[str, EngineSession] = {}
         on_processor = bool(options.providers) and options.providers[0].startswith(_PROCESSOR)
-        self.native = Model(path, on_processor=on_processor, copied=_is_better_read(path, header))
+        copied = _is_better_read(path, header)
+        with huge_pages() if copied else nullcontext():
+            self.native = Model(path, on_processor=on_processor, copied=copied)
         if ROLE in options.parts:
             self.native.adapt(checked_adapter(options.parts[ROLE], header))
         self._threads = options.threads or physical_cores()
