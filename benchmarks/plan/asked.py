@@ -3,6 +3,7 @@
 Prints one JSON object. Times are of one thread and of the processor, so that what else runs on the
 machine does not count. Of what writes text: seconds until the first token of PROMPT tokens, of a
 sound until the first word; seconds a token with CONTEXT tokens behind it (the median of the steps).
+What writes behind a text reads and writes CONTEXT tokens.
 Of what reads once: seconds an input, a text of CONTEXT tokens (no more than the bundle's shape has)
 or a picture. Memory is the process's peak in bytes.
 """
@@ -22,10 +23,11 @@ from edgeward.runtimes.session import Session, load
 from edgeward.runtimes.statistics.memory import peak_bytes
 from edgeward.runtimes.tasks.generation import Generator
 from edgeward.runtimes.tasks.speech import Transcriber
+from edgeward.runtimes.tasks.text_to_text import TextToText
 from edgeward.targets.plan.picture_size import SETTINGS, side_of
 
 STEPS, PROMPTS = 24, 3
-IDS = [100 + (number * 37) % 9000 for number in range(1 << 17)]
+IDS = [100 + (number * 37) % 7000 for number in range(1 << 17)]
 # Of axes that a bundle leaves open: one row, a picture of the side that its settings say or 224.
 OPEN = {"batch": 1, "num_channels": 3}
 # What ONNX Runtime calls a type otherwise than numpy does.
@@ -51,6 +53,12 @@ def asked(session: Session, context: int, prompt: int) -> dict[str, float]:
         assert isinstance(heard, Transcriber)  # noqa: S101 - what its task is
         sound = heard.inputs(noise(30 * heard.mel.settings.rate))
         return written(lambda: heard.graph.read(sound), heard.rules(sound).prefix, context)
+    if task == "text2text-generation":
+        writer = session.sequences
+        assert isinstance(writer, TextToText)  # noqa: S101 - what its task is
+        ids = np.array([IDS[:context]])
+        text = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        return one_by_one(lambda: writer.graph.read(text), context)
     inputs = fed(session, context)
     return {"ttft_s": min(timed(lambda: session.run(inputs)) for _ in range(2 * PROMPTS))}
 
@@ -62,6 +70,14 @@ def written(start: Callable[[], Any], first_ids: Any, context: int) -> dict[str,
     state.next_logits(IDS[: context - STEPS])
     steps = [timed(lambda: state.next_logits(IDS[:1]).argmax()) for _ in range(STEPS)]
     return {"ttft_s": first, "tpot_s": statistics.median(steps)}
+
+
+def one_by_one(start: Callable[[], Any], context: int) -> dict[str, float]:
+    """Return the times of what writes behind a text: as many tokens, all of them written."""
+    first = min(timed(lambda: start().next_logits(IDS[:1])) for _ in range(PROMPTS))
+    state = start()
+    steps = [timed(lambda: state.next_logits(IDS[:1]).argmax()) for _ in range(context)]
+    return {"ttft_s": first, "tpot_s": statistics.median(steps[-STEPS:])}
 
 
 def fed(session: Session, context: int) -> Mapping[str, Any]:

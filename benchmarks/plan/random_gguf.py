@@ -1,13 +1,13 @@
-"""Random weights in the shape of a published Llama, as a GGUF file: its speed is the model's own.
+"""Random weights in the shape of a published model, as a GGUF file: its speed is the model's own.
 
-The package `gguf` is needed (it comes with the toolchain of that name). A file has no vocabulary:
-what runs it gives token ids.
+The package `gguf` is needed (it comes with the toolchain of that name). Llama, Qwen2 and Gemma are
+known. A file has no vocabulary, then what runs it gives token ids; or one of small letters.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,25 @@ from numpy.typing import NDArray
 
 from edgeward.runtimes.engines.llama_native import library
 
-ARCHITECTURE = "llama"
+ARCHITECTURES = ("llama", "qwen2", "gemma")
 # A block of random numbers is written again and again: making billions of them takes minutes.
 BLOCK = 1 << 20
+_LETTERS = 26
+_SHORTEST = 4
+_NORMAL = 1
 
 
-def write_half(config: Mapping[str, Any], path: Path) -> None:
-    """Write matrices as float16 and norms as float32; ValueError for another architecture."""
+def write_half(config: Mapping[str, Any], path: Path, words: Sequence[str] = ()) -> None:
+    """Write matrices as float16 and the rest as float32; ValueError for another architecture."""
     import gguf
 
-    if config["model_type"] != ARCHITECTURE:
-        raise ValueError(f"{config['model_type']} is not {ARCHITECTURE}")
+    architecture = config["model_type"]
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"{architecture} is none of {', '.join(ARCHITECTURES)}")
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     wide = config.get("head_dim") or hidden // heads
-    writer = gguf.GGUFWriter(path, ARCHITECTURE)
-    writer.add_tokenizer_model("none")
+    writer = gguf.GGUFWriter(path, architecture)
+    _add_vocabulary(writer, words)
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(hidden)
@@ -61,6 +65,35 @@ def round_to(half: Path, path: Path, kind: str, threads: int) -> None:
         raise RuntimeError(f"llama.cpp did not round {half.name} to {kind}")
 
 
+def words_of(count: int) -> list[str]:
+    """Return so many words of four and more letters, each another."""
+    return [_word(number) for number in range(count)]
+
+
+def pairs_of(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the two halves of each word: its merge."""
+    return [(word[: len(word) // 2], word[len(word) // 2 :]) for word in words]
+
+
+def _word(number: int) -> str:
+    letters = ""
+    while number or len(letters) < _SHORTEST:
+        number, letter = divmod(number, _LETTERS)
+        letters += chr(ord("a") + letter)
+    return letters
+
+
+def _add_vocabulary(writer: Any, words: Sequence[str]) -> None:
+    if not words:
+        writer.add_tokenizer_model("none")
+        return
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(words)
+    writer.add_token_types([_NORMAL] * len(words))
+    writer.add_token_merges([" ".join(pair) for pair in pairs_of(words)])
+
+
 def _tensors(
     config: Mapping[str, Any], hidden: int, wide: int
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -81,6 +114,9 @@ def _tensors(
             ("ffn_down", (hidden, between)),
         ):
             yield f"blk.{layer}.{name}.weight", shape
+        if config["model_type"] == "qwen2":
+            for name, rows in (("attn_q", queries), ("attn_k", keys), ("attn_v", keys)):
+                yield f"blk.{layer}.{name}.bias", (rows,)
     yield "output_norm.weight", (hidden,)
     if not config.get("tie_word_embeddings"):
         yield "output.weight", (vocabulary, hidden)

@@ -1,12 +1,13 @@
 """What the planner predicts beside what is measured, on one thread.
 
-usage: python benchmarks/plan/reality.py BUNDLE... [--contexts 512,2048] [--prompt 256]
+usage: python benchmarks/plan/reality.py BUNDLE... [--contexts 512,2048] [--prompt 256] [--peaks]
 
 The machine is calibrated first (`edgeward targets calibrate --threads 1`). Each bundle and its
 context are a process of its own (`asked.py`): times are of the processor, so that what else runs
 does not count; memory is the kernel's peak of that process, the median of three. `--python` is an
 interpreter that has the bundles' engine, as that of the toolchain `llama`. A bundle of fixed shapes
-has one context, its own, whatever `--contexts` says.
+has one context, its own, whatever `--contexts` says. `--peaks` holds memory alone against the
+profile of the machine as it is found, nothing calibrated, one process each.
 """
 
 from __future__ import annotations
@@ -21,20 +22,25 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgeward.errors import UnsupportedError
 from edgeward.runtimes.engines.litert_file import read_tflite
 from edgeward.runtimes.engines.litert_slots import layout_of
 from edgeward.runtimes.output import print_rows
 from edgeward.targets.calibrate import THREADS, calibrated
-from edgeward.targets.load import load
+from edgeward.targets.load import load, names
+from edgeward.targets.match import best
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.plan.read import read_facts
+from edgeward.targets.probe import probe
 from edgeward.targets.profile import Engine, Profile, Recipe
 
 ASKED = Path(__file__).with_name("asked.py")
 TIMES = 3
 WRITES = ("text-generation", "automatic-speech-recognition")
+TEXTS = ("text-generation", "text2text-generation")
+PEAKS = ("model", "recipe", "context", "peak_mib", "measured_mib", "peak_error")
 COLUMNS = (
-    *("model", "recipe", "context", "peak_mib", "measured_mib", "peak_error"),
+    *PEAKS,
     *("tpot_ms", "measured_tpot_ms", "tpot_error", "ttft_ms", "measured_ttft_ms", "ttft_error"),
 )
 
@@ -46,18 +52,21 @@ def main() -> None:
     parser.add_argument("--contexts", default="512,2048")
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--peaks", action="store_true")
     parser.add_argument("-o", "--output", default="table")
     asked = parser.parse_args()
-    profile, said = calibrated_profile()
+    profile, said = found_profile() if asked.peaks else calibrated_profile()
     print(f"{profile.title}; {said}", file=sys.stderr)
     contexts = [int(each) for each in asked.contexts.split(",")]
+    times = 1 if asked.peaks else TIMES
     rows = [
-        compared(bundle, profile, context, asked.prompt, asked.python)
+        compared(bundle, profile, context, asked.prompt, asked.python, times)
         for bundle in asked.bundles
         for context in contexts_of(bundle, contexts)
     ]
-    print_rows(rows, COLUMNS, asked.output)
-    print_errors(rows, ("peak_error", "tpot_error", "ttft_error"))
+    figures = ("peak_error",) if asked.peaks else ("peak_error", "tpot_error", "ttft_error")
+    print_rows(rows, PEAKS if asked.peaks else COLUMNS, asked.output)
+    print_errors(rows, figures)
 
 
 def print_errors(rows: Sequence[Mapping[str, object]], figures: Sequence[str]) -> None:
@@ -79,8 +88,16 @@ def calibrated_profile() -> tuple[Profile, str]:
         return load(path), said
 
 
+def found_profile() -> tuple[Profile, str]:
+    """Return the catalog's profile that this machine matches best."""
+    profile = best(map(load, names()), probe())
+    if profile is None:
+        raise UnsupportedError("no profile of the catalog matches this machine")
+    return profile, "nothing calibrated"
+
+
 def compared(
-    bundle: Path, profile: Profile, context: int, prompt: int, python: str
+    bundle: Path, profile: Profile, context: int, prompt: int, python: str, times: int = TIMES
 ) -> dict[str, object]:
     """Return predicted and measured figures, errors in percent of the measured."""
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -93,7 +110,7 @@ def compared(
         engine=Engine(proof["engine"]["name"], ">=0", None, ("CPU",), {}),
         prompt=None if manifest.get("parts") else prompt,
     )
-    found = measured([python, str(ASKED), str(bundle), str(context), str(prompt)])
+    found = measured([python, str(ASKED), str(bundle), str(context), str(prompt)], times)
     peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s
     return {
         "model": bundle.name,
@@ -118,15 +135,17 @@ def contexts_of(bundle: Path, asked: Sequence[int]) -> Sequence[int]:
         layout = layout_of(read_tflite(bundle / manifest["entry"]))
         return [layout.context] if layout else asked
     lengths = [one["sizes"].get("sequence", 0) for one in manifest.get("buckets", [])]
-    return [max(lengths)] if lengths and max(lengths) else asked[:1]
+    if lengths and max(lengths):
+        return [max(lengths)]
+    return asked if manifest["task"] in TEXTS else asked[:1]
 
 
-def measured(command: Sequence[str]) -> dict[str, float]:
+def measured(command: Sequence[str], times: int = TIMES) -> dict[str, float]:
     """Return the medians of what several processes tell."""
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     told = [
         json.loads(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
-        for _ in range(TIMES)
+        for _ in range(times)
     ]
     return {name: statistics.median(float(one[name]) for one in told) for name in told[0]}
 

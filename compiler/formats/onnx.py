@@ -67,12 +67,12 @@ class Exporter:
 _EXPORTER = Exporter(f"{_WORKER}:export", 5)
 _SEQUENCES = Exporter(
     "edgeward.compiler.formats.onnx_sequences:export",
-    2,
+    3,
     graph="decoder_with_past_model",
     parts={"encoder": "encoder_model"},
 )
 EXPORTERS = {
-    "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 4, tunes=True),
+    "text-generation": Exporter("edgeward.compiler.formats.onnx_decoder:export", 5, tunes=True),
     "text2text-generation": _SEQUENCES,
     "automatic-speech-recognition": _SEQUENCES,
 }

@@ -14,10 +14,10 @@ def tie_weights(program: Any) -> None:
         node.inputs[0] for node in graph if node.op_type == "Gather" and _is_matrix(node.inputs[0])
     ]
     for node in list(graph):
-        if node.op_type != "MatMul" or not _is_matrix(node.inputs[1]):
+        if node.op_type != "MatMul":
             continue
         for embedding in embeddings:
-            if _is_transposed(embedding, node.inputs[1]):
+            if _is_turned(embedding, node.inputs[1]):
                 _read_turned(graph, node, embedding)
                 break
     RemoveUnusedNodesPass()(program)
@@ -26,6 +26,20 @@ def tie_weights(program: Any) -> None:
 
 def _is_matrix(value: Any) -> bool:
     return value is not None and value.const_value is not None and len(value.shape) == 2
+
+
+def _is_turned(embedding: Any, weight: Any) -> bool:
+    """Whether it is the embedding turned over: stored so, or by a node, which large ones keep.
+
+    An engine would compute that node while it loads: a third copy beside the one it packs.
+    """
+    if _is_matrix(weight):
+        return _is_transposed(embedding, weight)
+    turned = weight.producer()
+    if turned is None or turned.op_type != "Transpose" or turned.inputs[0] is not embedding:
+        return False
+    order = turned.attributes.get("perm")
+    return order is None or list(order.as_ints()) == [1, 0]
 
 
 def _is_transposed(embedding: Any, weight: Any) -> bool:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from edgeward.errors import EngineError, UsageError
-from edgeward.runtimes.bundle.gguf_header import GgufHeader
+from edgeward.runtimes.bundle.gguf_header import GgufHeader, read_header, split_paths
 from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
 from .cores import physical_cores
+from .huge_pages import huge_pages
 from .llama_adapter import ROLE, checked_adapter
 from .llama_checks import checked_header
 from .llama_decoder import LlamaDecoder, LlamaState
 from .llama_encoder import LlamaEncoder
-from .llama_native import Model, engine_words, library
+from .llama_native import Model, engine_words, library, processor_features
+from .llama_repacked import is_better_read, repacked_bytes
 
 HIDDEN_STATES = "last_hidden_state"
 # llama_ftype of llama.h.
@@ -40,8 +43,10 @@ class LlamaSession:
 
     def __init__(self, path: Path, header: GgufHeader, options: EngineOptions) -> None:
         self.parts: Mapping[str, EngineSession] = {}
-        on_processor = options.providers[:1] and options.providers[0].startswith(_PROCESSOR)
-        self.native = Model(path, on_processor=bool(on_processor))
+        on_processor = bool(options.providers) and options.providers[0].startswith(_PROCESSOR)
+        copied = _is_better_read(path, header)
+        with huge_pages() if copied else nullcontext():
+            self.native = Model(path, on_processor=on_processor, copied=copied)
         if ROLE in options.parts:
             self.native.adapt(checked_adapter(options.parts[ROLE], header))
         self._threads = options.threads or physical_cores()
@@ -92,6 +97,14 @@ def open_model(path: Path, options: EngineOptions) -> LlamaSession:
     if unknown:
         raise EngineError("llama.cpp runs no model of several graphs", why=", ".join(unknown))
     return LlamaSession(path, checked_header(path), options)
+
+
+def _is_better_read(path: Path, header: GgufHeader) -> bool:
+    """Whether mapping the model's files would keep much of them in memory twice."""
+    others = map(read_header, split_paths(path)[1:])
+    tensors = [tensor for one in (header, *others) for tensor in one.tensors]
+    repacked = repacked_bytes(tensors, processor_features())
+    return is_better_read(repacked, sum(tensor.size for tensor in tensors))
 
 
 def _integers(name: str, value: object) -> Tensor:

@@ -10,6 +10,7 @@ import importlib
 import re
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,10 +72,19 @@ def engine_words() -> tuple[str, str]:
     """Return the version of package and library, and what the library computes with, in words."""
     module = library()
     version = f"{module.__version__} (llama.cpp {module.llama_version().decode()})"
-    told = module.llama_print_system_info().decode("utf-8", "replace")
-    device, _, features = told.partition(" : ")
-    used = re.findall(r"(\w+) = 1", features)
+    device, used = _system()
     return version, f"{device}: {' '.join(used)}"
+
+
+def processor_features() -> Sequence[str]:
+    """Return what llama.cpp uses of the processor, in its words; nothing where it has a GPU."""
+    return () if library().llama_supports_gpu_offload() else _system()[1]
+
+
+def _system() -> tuple[str, list[str]]:
+    told = library().llama_print_system_info().decode("utf-8", "replace")
+    device, _, features = told.partition(" : ")
+    return device, re.findall(r"(\w+) = 1", features)
 
 
 def last_error(otherwise: str) -> str:
@@ -87,15 +97,23 @@ def last_error(otherwise: str) -> str:
 class Model:
     """A loaded GGUF file; EngineError where llama.cpp refuses it.
 
-    Its weights are mapped from the file. `vocabulary_only` reads the tokenizer alone.
+    Its weights are mapped from the file, or `copied` from it. `vocabulary_only` reads the tokenizer
+    alone.
     """
 
     def __init__(
-        self, path: Path, *, vocabulary_only: bool = False, on_processor: bool = False
+        self,
+        path: Path,
+        *,
+        vocabulary_only: bool = False,
+        on_processor: bool = False,
+        copied: bool = False,
     ) -> None:
         module = library()
         params = module.llama_model_default_params()
         params.vocab_only = vocabulary_only
+        if copied:
+            params.load_mode = module.LLAMA_LOAD_MODE_NONE
         if on_processor:
             params.n_gpu_layers = 0
         _errors.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .packing import Packing
+from .packing import Ggml, Packing
 
 MIB = 2**20
 
@@ -31,7 +31,8 @@ class EngineCost:
     and launches them as one graph. Where `link` bytes a second are given, the weights beyond
     `on_chip` bytes come over it each time. `in_place` says that weights are read where they are
     stored, as a device does that stores nothing else beside them. `packing` are the habits of one
-    that packs weights on the processor and runs graphs of fixed shapes.
+    that packs weights on the processor and runs graphs of fixed shapes, `ggml` those of llama.cpp
+    there.
     """
 
     formats: tuple[str, ...]
@@ -55,6 +56,7 @@ class EngineCost:
     unable: Mapping[str, str] | None = None
     in_place: bool = False
     packing: Packing | None = None
+    ggml: Ggml | None = None
 
 
 # estimate: launch and bookkeeping of the ten or so kernels of a layer. A convolution takes one
@@ -72,11 +74,12 @@ _COMPRESSED_ONLY = dict.fromkeys(
     ("encoder", "encoder-decoder", "vision"), "compressed checkpoints are made of text generators"
 )
 _CNN_ONLY = "decoders need dynamic state; int8 graphs of fixed shape only"
-# measured with SmolLM2-135M on llama.cpp 0.3.36, one thread of an EPYC: benchmarks/plan/reality.py
+# measured with SmolLM2-135M, a random Llama and a Qwen2 on llama.cpp 0.3.36, one thread of an EPYC:
+# benchmarks/plan/reality.py
 _LLAMA = EngineCost(
     ("gguf",),
-    88 * MIB,
-    300 * MIB,
+    70 * MIB,
+    318 * MIB,
     chunk=512,
     attention=0.115,
     # fitted: the prompts of llama.cpp with CUDA in benchmarks/plan/published.toml, not held back
@@ -85,6 +88,7 @@ _LLAMA = EngineCost(
     # fitted: the tokens of benchmarks/plan/on_gpu.py on an H200
     graphed_s=60e-6,
     unable={"vision": "llama.cpp runs no model of pictures alone"},
+    ggml=Ggml(merged=270, plain=125),
 )
 # measured with SmolLM2-135M, a random Qwen2 of 44 M parameters and MiniLM on LiteRT 2.3.0, one
 # thread of an EPYC: benchmarks/plan/reality.py

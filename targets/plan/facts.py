@@ -17,13 +17,15 @@ KINDS = ("embedding", "attention", "mlp", "experts", "head", "other")
 class Tensor:
     """A weight, or `copies` alike ones: its name as published, its shape (rows first).
 
-    `bits` is what a number takes in the file that it was read from, 0 where there is no file.
+    `bits` is what a number takes in the file that it was read from, 0 where there is no file;
+    `stored_as` is its type there in a GGUF file, as q4_k.
     """
 
     name: str
     shape: tuple[int, ...]
     copies: int = 1
     bits: float = 0.0
+    stored_as: str = ""
 
     @property
     def count(self) -> int:

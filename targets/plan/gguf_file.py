@@ -106,7 +106,7 @@ class _Reader:
             raise ValueError(f"the tensor {name[:60]} has the shape {shape}")
         kind = TENSOR_TYPES[self._number("I")]
         self._number("Q")
-        return Tensor(name, shape, bits=8 * kind.size / kind.block)
+        return Tensor(name, shape, bits=8 * kind.size / kind.block, stored_as=kind.name.lower())
 
     def _value(self, kind: int) -> object:
         if kind == STRING:

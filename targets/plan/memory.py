@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from edgeward.targets.profile import Hardware
 
+from . import ggml
 from .engines import EngineCost
 from .facts import ModelFacts
 from .packed import activation_bytes, graph_bytes, piece_of, tokenizer_bytes, weights_bytes
@@ -17,6 +18,8 @@ ADAM_BYTES = 16
 # measured: what the tokenizers library takes an entry of SmolLM2's vocabulary
 TOKENIZER_BYTES = 700
 LORA_RANK = 16
+# measured: how often a text's encoder holds attention's scores in ONNX Runtime, its bias among them
+TEXT_SCORES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +85,19 @@ def memory_of(
     unit: str,
     cache_bits: float,
     widens_sums: bool = False,
+    features: frozenset[str] = frozenset(),
 ) -> Memory:
     """Return what serving takes: `batch` prompts read at once, `sequences` kept.
 
-    `widens_sums` says that the processor has no sums of four 8-bit products (`sums_widen`).
+    `widens_sums` says that the processor has no sums of four 8-bit products (`sums_widen`),
+    `features` what llama.cpp finds of it (`ggml.features_of`).
     """
+    if engine.ggml is not None and unit == "cpu":
+        several = max(batch, sequences)
+        return _of_ggml(facts, weights, engine, context, several, cache_bits, features)
     if engine.packing is not None and unit == "cpu":
         return _with_packing(facts, weights, engine, engine.packing, context, batch, sequences)
-    tokens = min(context, engine.chunk) if facts.writes_text else context
+    tokens = _at_once(facts, engine, context)
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
     kept = _kept(engine, context, unit)
     serving = Memory(
@@ -127,6 +135,34 @@ def _with_packing(
         engine=engine.resident
         + graph_bytes(packing, facts)
         + tokenizer_bytes(facts, TOKENIZER_BYTES),
+    )
+
+
+def _of_ggml(
+    facts: ModelFacts,
+    weights: Weights,
+    engine: EngineCost,
+    context: int,
+    sequences: int,
+    cache_bits: float,
+    features: frozenset[str],
+) -> Memory:
+    """Of llama.cpp: rules in `ggml`. Each text has a context of its own, with all its buffers."""
+    tokens = ggml.read_at_once(facts, context, sequences, engine.chunk)
+    exact = weights.multiplies == "fp32"
+    computed = ggml.activation_bytes(facts, tokens, context, exact=exact)
+    vocabulary = 0
+    if engine.ggml is not None:
+        has_merges = facts.kind != "encoder"
+        vocabulary = engine.ggml.merged if has_merges else engine.ggml.plain
+    return Memory(
+        weights=ggml.weights_bytes(facts, weights, features),
+        cache=cache_bytes(facts, ggml.kept_tokens(facts, context), sequences, cache_bits),
+        activations=computed * (sequences if facts.writes_text else 1),
+        logits=ggml.logit_bytes(facts, tokens, sequences),
+        engine=engine.resident
+        + tokenizer_bytes(facts, TOKENIZER_BYTES)
+        + facts.vocabulary * vocabulary,
     )
 
 
@@ -183,14 +219,27 @@ def _activations(
     row = 6 * facts.hidden + 2 * facts.intermediate * chosen
     scores = facts.heads * tokens * context if engine.keeps_scores else 0
     rows = tokens * row * (2 if engine.replays else 1)
-    return batch * (rows + scores + _encoder_numbers(facts)) * wide
+    return batch * (rows + scores + _encoder_numbers(facts, engine, context)) * wide
 
 
-def _encoder_numbers(facts: ModelFacts) -> int:
-    """An encoder's attention is fused: it goes by blocks, no scores stand in memory."""
+def _at_once(facts: ModelFacts, engine: EngineCost, context: int) -> int:
+    """Tokens that the graph that writes gets at once: one, where another has read the text."""
+    if facts.kind == "encoder-decoder" and not facts.encoder_tokens:
+        return 1
+    return min(context, engine.chunk) if facts.writes_text else context
+
+
+def _encoder_numbers(facts: ModelFacts, engine: EngineCost, context: int) -> int:
+    """A sound's encoder has fused attention: it goes by blocks, no scores stand in memory.
+
+    That of a text has not where the engine keeps scores: benchmarks/plan/reality.py, T5.
+    """
     if facts.kind != "encoder-decoder":
         return 0
-    return facts.encoder_tokens * (6 * facts.encoder_hidden + 2 * facts.intermediate)
+    tokens = facts.encoder_tokens or context
+    scores = 0 if facts.encoder_tokens or not engine.keeps_scores else TEXT_SCORES
+    row = 6 * facts.encoder_hidden + 2 * facts.intermediate
+    return tokens * (row + scores * facts.heads * tokens)
 
 
 def _logits(facts: ModelFacts, engine: EngineCost, tokens: int, sequences: int) -> int:

@@ -1,4 +1,4 @@
-"""How an engine works that packs weights for its kernels and runs graphs of fixed shapes."""
+"""How engines work that have rules of memory of their own."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ class Packing:
     generator: int
     moved: tuple[float, float]
     near: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ggml:
+    """Bytes that llama.cpp's vocabulary takes an entry: of one with merges, of one without."""
+
+    merged: int
+    plain: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -116,6 +116,7 @@ class Weights:
     the scales of their blocks; `largest` is the largest tensor, `largest_product` that of them.
     `float_convolutions` says that convolutions are no integers where other products are,
     `convolutions` what they take and `largest_convolution` the largest.
+    Of a GGUF file `types` are the tensors with their types and bytes, where those are known.
     """
 
     stored: int
@@ -134,14 +135,16 @@ class Weights:
     float_convolutions: bool = False
     convolutions: int = 0
     largest_convolution: int = 0
+    types: tuple[tuple[Tensor, str, int], ...] = ()
 
 
 @lru_cache(maxsize=1024)
 def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
     """Return the bytes of a model's weights; UnsupportedError for a precision nobody knows."""
     sizes = sizes_of(facts, format_name, precision)
-    stored = sum(size for _, size in sizes)
-    idle = sum(size for tensor, size in sizes if is_looked_up(facts, tensor))
+    again = _words_again(facts, format_name, sizes)
+    stored = sum(size for _, size in sizes) + again
+    idle = sum(size for tensor, size in sizes if is_looked_up(facts, tensor)) + again
     routed = sum(size for tensor, size in sizes if kind_of(tensor.name) == "experts")
     shared = any(is_shared(facts, tensor) for tensor in facts.tensors)
     head = sum(size for tensor, size in sizes if _is_head(facts, tensor))
@@ -166,7 +169,15 @@ def weights_of(facts: ModelFacts, format_name: str, precision: str) -> Weights:
         float_convolutions=storage is not None and not storage.convolutions,
         convolutions=sum(size for _, size in convolved),
         largest_convolution=_largest(convolved),
+        types=tuple(_typed(facts, format_name, precision)),
     )
+
+
+def _words_again(facts: ModelFacts, format_name: str, sizes: Iterable[tuple[Tensor, int]]) -> int:
+    """Bytes of the table of words that stands in two graphs: what reads looks words up too."""
+    if format_name != "onnx" or facts.kind != "encoder-decoder" or facts.encoder_tokens:
+        return 0
+    return sum(size for tensor, size in sizes if _is_words(facts, tensor))
 
 
 def loaded(facts: ModelFacts, recipe: Recipe, engine: EngineCost, unit: str) -> Weights:
@@ -204,6 +215,20 @@ def sizes_of(facts: ModelFacts, format_name: str, precision: str) -> list[tuple[
     return [(tensor, _bytes(tensor, storage)) for tensor in facts.tensors]
 
 
+def _typed(
+    facts: ModelFacts, format_name: str, precision: str
+) -> Iterator[tuple[Tensor, str, int]]:
+    """Give the tensors of a GGUF file with their types and bytes."""
+    mix = _plain(precision)
+    if format_name == "gguf" and mix in MIXES:
+        for tensor, name in file_types(facts, mix):
+            yield tensor, name, size_of(tensor, name)
+    elif precision == STORED:
+        for tensor in facts.tensors:
+            if tensor.stored_as:
+                yield tensor, tensor.stored_as, size_of(tensor, tensor.stored_as)
+
+
 def arithmetic(format_name: str, precision: str) -> tuple[str, float]:
     """Return the rate that products run at, and the bits of a cached number."""
     if format_name == "gguf":
@@ -227,10 +252,13 @@ def is_looked_up(facts: ModelFacts, tensor: Tensor) -> bool:
 
 def is_shared(facts: ModelFacts, tensor: Tensor) -> bool:
     """Say whether a tensor is both the embedding of words and the head."""
+    return _is_words(facts, tensor) and facts.tied and facts.writes_text
+
+
+def _is_words(facts: ModelFacts, tensor: Tensor) -> bool:
     if kind_of(tensor.name) != "embedding" or not tensor.is_matrix:
         return False
-    is_words = facts.vocabulary > 0 and facts.vocabulary == tensor.shape[0]
-    return is_words and facts.tied and facts.writes_text
+    return facts.vocabulary > 0 and facts.vocabulary == tensor.shape[0]
 
 
 def _is_head(facts: ModelFacts, tensor: Tensor) -> bool:

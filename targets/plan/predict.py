@@ -14,6 +14,7 @@ from edgeward.targets.profile import Engine, Price, Profile, Recipe
 from . import latency
 from .engines import EngineCost, cost_of
 from .facts import ModelFacts
+from .ggml import features_of
 from .kernels import Kernel, kernel_of
 from .memory import Memory, cache_bytes, memory_of, sums_widen
 from .packed import computed
@@ -103,6 +104,7 @@ def plan_model(
         unit=unit,
         cache_bits=bits,
         widens_sums=sums_widen(profile.hardware),
+        features=features_of(profile.hardware),
     )
     tokens = prompt or (START_TOKENS if facts.encoder_tokens else DEFAULT_PROMPT)
     load = _Load(length, min(tokens, length), batch, sequences, bits)

@@ -23,7 +23,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "embedding",
         re.compile(
             r"embed_tokens|embed_positions|embeddings|\bembeddings?\b|\bwte\b|\bwpe\b|token_embd"
-            r"|position_embd|token_types|patch_embed|^shared\b|relative_attention_bias|embed_in"
+            r"|position_embd|token_types|patch_embed|(^|\.)shared\b|relative_attention_bias|embed_in"
             r"|\bconv[12]\b|\bpos_embed\b"
         ),
     ),

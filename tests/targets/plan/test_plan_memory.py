@@ -14,7 +14,7 @@ from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.gather import facts_of
 from edgeward.targets.plan.kernels import kernel_of
 from edgeward.targets.plan.memory import Memory, memory_of, sums_widen
-from edgeward.targets.plan.precision import Weights, loaded, weights_of
+from edgeward.targets.plan.precision import Weights, is_looked_up, loaded, weights_of
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.profile import Recipe
 
@@ -50,14 +50,6 @@ def test_onnx_runtimes_cache_doubles_with_the_old_one_beside_it(context: int, ke
     facts = smollm2()
     weights = weights_of(facts, "onnx", "fp32")
     assert served(facts, weights, context).cache == kept * A_TOKEN
-
-
-def test_llama_cpps_cache_is_as_long_as_the_context_and_half_as_wide() -> None:
-    facts = smollm2()
-    weights = weights_of(facts, "gguf", "q8_0")
-    assert served(facts, weights, 1000, engine="llama").cache == 1000 * A_TOKEN // 2
-    whole = weights_of(facts, "gguf", "fp32")
-    assert served(facts, whole, 1000, engine="llama").cache == 1000 * A_TOKEN
 
 
 def test_on_a_gpu_one_steps_cache_stands_beside_the_last_ones() -> None:
@@ -215,3 +207,40 @@ def test_llama_cpp_runs_on_the_unit_that_its_first_provider_names(target: str, u
 def test_memory_is_near_what_was_measured(recipe: Recipe, context: int, mebibytes: float) -> None:
     row = plan_model(smollm2(), load("x86-64-cpu"), recipe, context)
     assert row.memory.total / 2**20 == pytest.approx(mebibytes, rel=0.07)
+
+
+def pair(name: str) -> ModelFacts:
+    config = json.loads((CONFIGS / f"{name}.json").read_text())["config"]
+    return facts_of(config, name=name)
+
+
+@pytest.mark.parametrize(("name", "table"), [("t5-small", 32128 * 512), ("bart-base", 50265 * 768)])
+def test_a_texts_encoder_has_a_table_of_words_of_its_own_in_onnx(name: str, table: int) -> None:
+    facts = pair(name)
+    weights = weights_of(facts, "onnx", "fp32")
+    assert weights.shared
+    assert weights.head == 4 * table
+    assert weights.stored == weights.file == 4 * (facts.parameters + table)
+    assert weights.read == 4 * facts.parameters - 4 * _looked_up(facts)
+    assert weights_of(facts, "tflite", "fp32").stored == 4 * facts.parameters
+    assert served(facts, weights, 128).weights == weights.stored + weights.head
+
+
+def _looked_up(facts: ModelFacts) -> int:
+    """Tables of positions and buckets, which are multiplied with nothing."""
+    return sum(t.count for t in facts.tensors if is_looked_up(facts, t))
+
+
+def test_a_sounds_encoder_has_none() -> None:
+    facts = pair("whisper-tiny")
+    assert weights_of(facts, "onnx", "fp32").stored == 4 * facts.parameters
+
+
+def test_what_reads_a_text_keeps_its_scores_and_what_writes_gets_one_token() -> None:
+    facts = pair("t5-small")
+    weights = weights_of(facts, "onnx", "fp32")
+    short, long = (served(facts, weights, tokens).activations for tokens in (256, 512))
+    layer = 6 * 512 + 2 * 2048
+    for tokens, found in ((256, short), (512, long)):
+        written = 2 * layer + 8 * tokens
+        assert found == 4 * (written + tokens * layer + 5 * 8 * tokens**2)
