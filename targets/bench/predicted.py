@@ -19,8 +19,8 @@ from edgeward.targets.profile import Profile, Recipe
 
 CALIBRATED = "this-machine"
 _PROCESSOR = "CPU"
+_GPUS_MEMORY = "its memory is the GPU's, the process's was measured"
 # Predicted figure, and the measured one that it is held against.
-GPUS_MEMORY = "its memory is the GPU's, the process's was measured"
 FIGURES = {
     "ttft_ms": "ttft_p50_ms",
     "tpot_ms": "tpot_p50_ms",
@@ -54,7 +54,7 @@ class Predictor:
         if not found:
             return {"predicted_for": None, "predicted_note": words}
         held = {name: record.get(FIGURES[name]) for name in found}
-        if words == GPUS_MEMORY:
+        if _is_gpus_memory(source):
             held["peak_memory_bytes"] = None
         errors = {name: off(found[name], held[name]) for name in found}
         return {
@@ -66,8 +66,10 @@ class Predictor:
 
     def _planned(self, record: Mapping[str, Any]) -> tuple[dict[str, float], str, str]:
         profile, facts = self._profile(record), self._facts
-        if profile is None or facts is None:
+        if not self._profiles or facts is None:
             return {}, "", "no profile describes this machine, or no plan reads this model"
+        if profile is None:
+            return {}, "", f"no profile of this machine runs it on {record['backends']}"
         recipe = self._bundle.manifest.recipe
         length = int(record["n_prompt"]) + int(record["n_gen"])
         try:
@@ -145,9 +147,16 @@ def _own_profiles() -> list[Profile]:
         return []
 
 
+def _is_gpus_memory(target: str) -> bool:
+    try:
+        return load(target).memory_is_the_gpus
+    except EdgewardError:
+        return False
+
+
 def _words(record: Mapping[str, Any], profile: Profile) -> str:
     if profile.memory_is_the_gpus:
-        return GPUS_MEMORY
+        return _GPUS_MEMORY
     threads, cores = int(record["n_threads"]), profile.hardware.cores
     if threads and threads < cores and profile.name != CALIBRATED:
         return f"for {cores} cores, measured with {threads} threads"

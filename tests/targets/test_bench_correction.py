@@ -117,7 +117,11 @@ def test_what_ran_on_a_processor_is_held_against_a_processors_profile(encoder: B
     on_processor = beside("CPUExecutionProvider")
     assert on_processor["predicted_for"] == "x86-64-amx"
     assert on_processor["peak_memory_bytes_error_percent"] is not None
-    assert beside("CUDAExecutionProvider", "x86-64-amx", "x86-64-cpu")["predicted_for"] is None
+    nowhere = beside("CUDAExecutionProvider", "x86-64-amx", "x86-64-cpu")
+    assert nowhere["predicted_for"] is None
+    assert (
+        nowhere["predicted_note"] == "no profile of this machine runs it on CUDAExecutionProvider"
+    )
     assert beside("CUDAExecutionProvider", "x86-64-cpu")["predicted_for"] == "x86-64-cpu"
 
 
