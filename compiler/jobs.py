@@ -71,17 +71,14 @@ class Wanted:
     @property
     def own(self) -> TargetRecipe:
         """What the target takes this model in where nobody says."""
-        default, other = self.profile.default, self.profile.otherwise
-        if other is None or _covers(default.format, self.source):
-            return default
-        return other if _covers(other.format, self.source) else default
+        taken = (one for one in self.profile.own_recipes if _covers(one.format, self.source))
+        return next(taken, self.profile.default)
 
     @property
     def default_precision(self) -> str:
         """The target's own precision in the chosen format, else the one of its default."""
-        own, chosen = (self.own, self.profile.otherwise), self.chosen_format
-        named = (recipe.precision for recipe in own if recipe and recipe.format == chosen)
-        return next(named, self.own.precision)
+        own, chosen = self.profile.own_recipes, self.chosen_format
+        return next((one.precision for one in own if one.format == chosen), self.own.precision)
 
 
 def coverages_of(request: CompileRequest) -> list[Coverage]:
@@ -94,8 +91,7 @@ def coverages_of(request: CompileRequest) -> list[Coverage]:
 def _formats_of(request: CompileRequest, profile: Profile) -> tuple[str, ...]:
     if request.format:
         return (request.format,)
-    own = (profile.default, profile.otherwise)
-    return tuple(recipe.format for recipe in own if recipe is not None)
+    return tuple(recipe.format for recipe in profile.own_recipes)
 
 
 def coverage_of(formats: Iterable[str]) -> Coverage:

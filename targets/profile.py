@@ -200,6 +200,11 @@ class Profile:
     otherwise: Recipe | None = None
 
     @property
+    def own_recipes(self) -> tuple[Recipe, ...]:
+        """What a model is compiled to where nobody says: the first whose format takes it."""
+        return (self.default, *([self.otherwise] if self.otherwise else []))
+
+    @property
     def memory_is_the_gpus(self) -> bool:
         """Whether the target is a GPU with memory of its own, beside its machine's."""
         kinds = {unit.kind for unit in self.hardware.units}

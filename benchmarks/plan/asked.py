@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,13 +49,11 @@ def asked(session: Session, context: int, prompt: int) -> dict[str, float]:
         generator: Generator = session.generator
         return written(generator.graph.start, IDS[:prompt], context)
     if task == "automatic-speech-recognition":
-        heard = session.sequences
-        assert isinstance(heard, Transcriber)  # noqa: S101 - what its task is
+        heard = cast(Transcriber, session.sequences)
         sound = heard.inputs(noise(30 * heard.mel.settings.rate))
         return written(lambda: heard.graph.read(sound), heard.rules(sound).prefix, context)
     if task == "text2text-generation":
-        writer = session.sequences
-        assert isinstance(writer, TextToText)  # noqa: S101 - what its task is
+        writer = cast(TextToText, session.sequences)
         ids = np.array([IDS[:context]])
         text = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         return one_by_one(lambda: writer.graph.read(text), context)

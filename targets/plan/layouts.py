@@ -101,6 +101,8 @@ STYLES: Mapping[str, Style] = {
     "deepseek_v2": _PLAIN,
     "deepseek_v3": _PLAIN,
 }
+# What hears a sound's samples.
+_SAMPLES = ("wav2vec2", "hubert", "wavlm")
 OTHERS: Mapping[str, Layout] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "distilbert", "mpnet"), layout_encoder.bert),
     **dict.fromkeys(("vit", "deit", "dinov2"), layout_encoder.vit),
@@ -108,7 +110,7 @@ OTHERS: Mapping[str, Layout] = {
     "whisper": layout_pair.whisper,
     **dict.fromkeys(("bart", "marian"), layout_pair.bart),
     **dict.fromkeys(("t5", "mt5"), layout_pair.t5),
-    **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), layout_sound.speech),
+    **dict.fromkeys(_SAMPLES, layout_sound.speech),
 }
 # What sees a picture or a spectrogram whose parts differ in size: gone through step by step. None
 # comes of a configuration whose backbone no rule knows.
@@ -184,7 +186,7 @@ def tensors_of(config: Config) -> tuple[Tensor, ...] | None:
     if kind in WALKS:
         steps = steps_of(config)
         return None if steps is None else tuple(one for step in steps for one in step.tensors)
-    if kind in ("wav2vec2", "hubert", "wavlm") and not layout_sound.is_known(config):
+    if kind in _SAMPLES and not layout_sound.is_known(config):
         return None
     if kind in OTHERS:
         return tuple(OTHERS[kind](config))
