@@ -18,6 +18,7 @@ from .profile import (
     PowerMode,
     Price,
     Profile,
+    Reached,
     Recipe,
     Shapes,
     Unit,
@@ -113,12 +114,25 @@ def _hardware(section: Section) -> Hardware:
         core_memory_bytes=section.get("core_memory", int),
         unified=section.get("unified", bool) or False,
         watts=section.get("watts", float),
-        achieved={
-            name: section.section("achieved").need(name, float)
-            for name in section.section("achieved").names()
+        achieved=_shares(section.section("achieved")),
+        kernels={
+            name: _reached(section.section("kernels").section(name))
+            for name in section.section("kernels").names()
         },
         units=tuple(_unit(name, units.section(name)) for name in units.names()),
     )
+
+
+def _reached(section: Section) -> Reached:
+    return Reached(
+        attention=section.need("attention", float),
+        token=_shares(section.section("token")),
+        prompt=_shares(section.section("prompt")),
+    )
+
+
+def _shares(section: Section) -> Mapping[str, float]:
+    return {name: section.need(name, float) for name in section.names()}
 
 
 def _unit(name: str, section: Section) -> Unit:

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from edgeward.errors import EdgewardError, UsageError
 
@@ -16,6 +18,7 @@ from .derive import profile_document
 from .fingerprint import Fingerprint
 from .load import user_place
 from .probe import probe
+from .profile import Reached
 from .schema import TARGET
 from .units import format_bandwidth, format_rate
 from .write import render
@@ -28,6 +31,9 @@ _INT8_TIMES = 2.5
 # Without an instruction that sums four 8-bit products: measured with AVX2 alone, dynamic int8's
 # prompts beside float32's, 1.1 to 1.6 in ten models (docs/planning.md).
 _INT8_TIMES_WIDENED = 1.5
+_KERNELS_SOURCE = (
+    "measured on this machine with ONNX Runtime, beside numpy's products: medians of three turns"
+)
 _SUMS_OF_FOUR = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
 
 
@@ -42,8 +48,25 @@ class Rates:
 
 def measure(threads: int) -> Rates:
     """Return what this many threads reach; takes a few seconds. EdgewardError where it fails."""
+    found = _told("calibration", threads)
+    return Rates(threads, float(found["bytes_per_s"]), float(found["operations_per_s"]))
+
+
+def measure_kernels(threads: int) -> Reached | None:
+    """Return what ONNX Runtime's kernels reach, None where it is not installed.
+
+    Takes half a minute; EdgewardError where it fails.
+    """
+    if find_spec("onnxruntime") is None:
+        return None
+    found = _told("calibration_kernels", threads)
+    return Reached(found["attention"], found["token"], found["prompt"])
+
+
+def _told(module: str, threads: int) -> dict[str, Any]:
+    """What a measuring module prints, run with a number of threads."""
     environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
-    command = [sys.executable, "-m", "edgeward.targets.calibration", str(threads)]
+    command = [sys.executable, "-m", f"edgeward.targets.{module}", str(threads)]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, timeout=TIMEOUT_S, check=True
@@ -51,25 +74,29 @@ def measure(threads: int) -> Rates:
         found = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise EdgewardError("this machine could not be measured", why=str(error)[:200]) from None
-    return Rates(threads, float(found["bytes_per_s"]), float(found["operations_per_s"]))
+    return dict(found)
 
 
 def calibrated(name: str, threads: int | None = None) -> tuple[str, str]:
     """Return this machine's profile as TOML, and a line on what was measured.
 
-    The profile has the figures of `threads` threads, of all cores where that is None.
+    The profile has the figures of `threads` threads, of all cores where that is None; those of
+    ONNX Runtime's kernels where it is installed.
     """
     if not TARGET.fullmatch(name):
         raise UsageError(f"{name[:80]!a} is no name for a target", why="use a-z, 0-9 and hyphens")
     fingerprint = probe()
-    counts = sorted({1, threads or fingerprint.cores})
-    rates = [measure(count) for count in counts]
-    chosen = next(each for each in rates if each.threads == (threads or fingerprint.cores))
+    chosen = threads or fingerprint.cores
+    rates = [measure(count) for count in sorted({1, chosen})]
     said = "; ".join(_words(each) for each in rates)
-    return render(document(fingerprint, chosen, said)), said
+    found = next(each for each in rates if each.threads == chosen)
+    kernels = measure_kernels(chosen)
+    return render(document(fingerprint, found, said, kernels)), said
 
 
-def document(fingerprint: Fingerprint, rates: Rates, said: str) -> Mapping[str, object]:
+def document(
+    fingerprint: Fingerprint, rates: Rates, said: str, kernels: Reached | None = None
+) -> Mapping[str, object]:
     """Return the profile's content: what the probe tells, with rates that were measured."""
     content = dict(profile_document(fingerprint))
     bandwidth, rate = _rounded(rates.bytes_per_s), _rounded(rates.operations_per_s)
@@ -78,12 +105,14 @@ def document(fingerprint: Fingerprint, rates: Rates, said: str) -> Mapping[str, 
     assert isinstance(sources, dict)  # noqa: S101
     unit = {"kind": "cpu", "title": fingerprint.cpu_model}
     sums_four = bool(_SUMS_OF_FOUR & set(fingerprint.cpu_flags))
-    int8 = _rounded(rate * (_INT8_TIMES if sums_four else _INT8_TIMES_WIDENED))
+    times = _INT8_TIMES if sums_four else _INT8_TIMES_WIDENED
+    int8 = _rounded(rate * times)
     content["description"] = f"Written by `edgeward targets calibrate`. Measured: {said}."
     content["hardware"] = {
         **hardware,
         "memory_bandwidth": format_bandwidth(bandwidth),
         "achieved": {"bandwidth": 1.0, "compute": 1.0},
+        "kernels": {"onnxruntime": _written(kernels, times)} if kernels else {},
         "units": {"cpu": {**unit, "rates": {"fp32": format_rate(rate), "int8": format_rate(int8)}}},
     }
     measured = f"measured on this machine, {rates.threads} threads, numpy, best of 15"
@@ -93,6 +122,7 @@ def document(fingerprint: Fingerprint, rates: Rates, said: str) -> Mapping[str, 
         "hardware.achieved": (
             "ONNX Runtime and llama.cpp on one thread beside these figures: benchmarks/plan"
         ),
+        **({"hardware.kernels": _KERNELS_SOURCE} if kernels else {}),
         "hardware.units.cpu.rates.fp32": f"{measured}: a product of 1024 x 1024 matrices",
         "hardware.units.cpu.rates.int8": (
             "estimate: 2.5 times fp32, as dynamic int8 reached in benchmarks/onnx/report/report.md"
@@ -101,6 +131,21 @@ def document(fingerprint: Fingerprint, rates: Rates, said: str) -> Mapping[str, 
         ),
     }
     return content
+
+
+def _written(kernels: Reached, int8_times: float) -> dict[str, object]:
+    """Shares as a profile has them: a prompt's of the rate that its weights are multiplied at."""
+    prompt = {
+        precision: share / (int8_times if precision == "int8-dynamic" else 1.0)
+        for precision, share in kernels.prompt.items()
+    }
+    written = asdict(replace(kernels, prompt=prompt))
+    return {
+        key: {name: float(f"{share:.3g}") for name, share in value.items()}
+        if isinstance(value, dict)
+        else float(f"{value:.3g}")
+        for key, value in written.items()
+    }
 
 
 def save(name: str, text: str) -> Path:

@@ -131,6 +131,11 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
     yield "hardware.watts", hardware.watts
     for what, share in hardware.achieved.items():
         yield f"hardware.achieved.{what}", share
+    for engine_name, reached in hardware.kernels.items():
+        yield f"hardware.kernels.{engine_name}.attention", reached.attention
+        for what, shares in (("token", reached.token), ("prompt", reached.prompt)):
+            for precision, share in shares.items():
+                yield f"hardware.kernels.{engine_name}.{what}.{precision}", share
     for unit in hardware.units:
         yield f"hardware.units.{unit.name}", f"{unit.kind}: {unit.title}"
         for dtype, rate in unit.rates.items():

@@ -31,13 +31,26 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """What an engine was measured to reach on the processor, as shares of a rate.
+
+    `attention` is one token's over its cache and `token` one token's products by precision, of the
+    float32 rate; `prompt` a prompt's products, of the rate that its weights are multiplied at.
+    """
+
+    attention: float
+    token: Mapping[str, float] = field(hash=False)
+    prompt: Mapping[str, float] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
     """What the device is made of; `usable_memory_bytes` is what the model and engine may take.
 
     `achieved` are the shares of the peak `bandwidth` and of the peak rates (`compute`) that an
-    engine reaches, where they are known. A `unified` memory is the processor's and the
-    accelerator's; `core_memory_bytes` is what one of an accelerator's cores reaches, where a model
-    on one core has no more.
+    engine reaches, where they are known, `kernels` what engines by name were measured to reach. A
+    `unified` memory is the processor's and the accelerator's; `core_memory_bytes` is what one of an
+    accelerator's cores reaches, where a model on one core has no more.
     """
 
     arch: str
@@ -48,6 +61,7 @@ class Hardware:
     disk_bytes: int | None
     units: tuple[Unit, ...]
     achieved: Mapping[str, float] = field(default_factory=dict, hash=False)
+    kernels: Mapping[str, Reached] = field(default_factory=dict, hash=False)
     unified: bool = False
     core_memory_bytes: int | None = None
     watts: float | None = None

@@ -211,6 +211,15 @@ _UNIT = table(
         "rates": named(quantity(parse_rate), choice(*DTYPES)),
     }
 )
+# Of the float32 rate, which narrower types may exceed.
+_SHARE = number(0.0001, 16.0)
+_REACHED = table(
+    {
+        "attention": _SHARE,
+        "token": named(_SHARE, _PRECISION),
+        "prompt": named(_SHARE, _PRECISION),
+    }
+)
 _RECIPE: dict[str, Reader] = {"format": _NAME, "precision": _PRECISION}
 _ENGINE = table(
     {
@@ -240,6 +249,7 @@ PROFILE = table(
                 "unified": flag,
                 "watts": number(0.001, 100_000),
                 "achieved": named(number(0.001, 2.0), choice("bandwidth", "compute")),
+                "kernels": named(_REACHED, _NAME),
                 "units": named(_UNIT, _NAME),
             }
         ),

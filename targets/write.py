@@ -44,6 +44,7 @@ def _document(profile: Profile) -> dict[str, Value]:
             "unified": hardware.unified or None,
             "watts": hardware.watts,
             "achieved": dict(hardware.achieved),
+            "kernels": {name: asdict(reached) for name, reached in hardware.kernels.items()},
             "units": {
                 unit.name: {
                     "kind": unit.kind,

@@ -2,7 +2,9 @@
 
 usage: python benchmarks/plan/reality.py BUNDLE... [--contexts 512,2048] [--prompt 256] [--peaks]
 
-The machine is calibrated first (`edgeward targets calibrate --threads 1`). Each bundle and its
+The machine is calibrated first (`edgeward targets calibrate --threads 1`), its two rates again
+before and after each bundle, since a machine that others share changes by the minute; what its
+kernels reach of them is measured once. Each bundle and its
 context are a process of its own (`asked.py`): times are of the processor, so that what else runs
 does not count; memory is the kernel's peak of that process, the median of three. `--python` is an
 interpreter that has the bundles' engine, as that of the toolchain `llama`. A bundle of fixed shapes
@@ -20,19 +22,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeward.errors import UnsupportedError
 from edgeward.runtimes.engines.litert_file import read_tflite
 from edgeward.runtimes.engines.litert_slots import layout_of
 from edgeward.runtimes.output import print_rows
-from edgeward.targets.calibrate import THREADS, calibrated
+from edgeward.targets.calibrate import THREADS, Rates, document, measure, measure_kernels
+from edgeward.targets.fingerprint import Fingerprint
 from edgeward.targets.load import load, names
 from edgeward.targets.match import best
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.plan.read import read_facts
 from edgeward.targets.probe import probe
-from edgeward.targets.profile import Engine, Profile, Recipe
+from edgeward.targets.profile import Engine, Profile, Reached, Recipe
+from edgeward.targets.write import render
 
 ASKED = Path(__file__).with_name("asked.py")
 TIMES = 3
@@ -41,6 +46,7 @@ TEXTS = ("text-generation", "text2text-generation")
 PEAKS = ("model", "recipe", "context", "peak_mib", "measured_mib", "peak_error")
 COLUMNS = (
     *PEAKS,
+    *("gb_per_s", "gop_per_s"),
     *("tpot_ms", "measured_tpot_ms", "tpot_error", "ttft_ms", "measured_ttft_ms", "ttft_error"),
 )
 
@@ -55,12 +61,12 @@ def main() -> None:
     parser.add_argument("--peaks", action="store_true")
     parser.add_argument("-o", "--output", default="table")
     asked = parser.parse_args()
-    profile, said = found_profile() if asked.peaks else calibrated_profile()
-    print(f"{profile.title}; {said}", file=sys.stderr)
+    machine = None if asked.peaks else Machine(probe(), measure_kernels(1))
+    print(machine or found_profile().title, file=sys.stderr)
     contexts = [int(each) for each in asked.contexts.split(",")]
     times = 1 if asked.peaks else TIMES
     rows = [
-        compared(bundle, profile, context, asked.prompt, asked.python, times)
+        compared(bundle, machine, context, asked.prompt, asked.python, times)
         for bundle in asked.bundles
         for context in contexts_of(bundle, contexts)
     ]
@@ -79,29 +85,54 @@ def print_errors(rows: Sequence[Mapping[str, object]], figures: Sequence[str]) -
         print(f"{figure}: median {middle:.0f} %, worst {worst:.0f} %", file=sys.stderr)
 
 
-def calibrated_profile() -> tuple[Profile, str]:
-    """Return this machine's profile with one thread's figures."""
-    text, said = calibrated("this-machine", 1)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "this-machine.toml"
-        path.write_text(text, encoding="utf-8")
-        return load(path), said
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """This machine, and what its kernels reach of its rates on one thread."""
+
+    fingerprint: Fingerprint
+    kernels: Reached | None
+
+    def profile(self, rates: Sequence[Rates]) -> Profile:
+        """Return the calibrated profile of the mean of some rates."""
+        mean = Rates(
+            1,
+            statistics.mean(each.bytes_per_s for each in rates),
+            statistics.mean(each.operations_per_s for each in rates),
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "this-machine.toml"
+            content = document(self.fingerprint, mean, "", self.kernels)
+            path.write_text(render(content), encoding="utf-8")
+            return load(path)
 
 
-def found_profile() -> tuple[Profile, str]:
+def found_profile() -> Profile:
     """Return the catalog's profile that this machine matches best."""
     profile = best(map(load, names()), probe())
     if profile is None:
         raise UnsupportedError("no profile of the catalog matches this machine")
-    return profile, "nothing calibrated"
+    return profile
+
+
+def asked_of(
+    command: Sequence[str], machine: Machine | None, times: int
+) -> tuple[dict[str, float], Profile]:
+    """Return what was measured, and the machine's profile of that time."""
+    if machine is None:
+        return measured(command, times), found_profile()
+    before = measure(1)
+    found = measured(command, times)
+    return found, machine.profile([before, measure(1)])
 
 
 def compared(
-    bundle: Path, profile: Profile, context: int, prompt: int, python: str, times: int = TIMES
+    bundle: Path, machine: Machine | None, context: int, prompt: int, python: str, times: int
 ) -> dict[str, object]:
     """Return predicted and measured figures, errors in percent of the measured."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     recipe, proof = manifest["recipe"], manifest["proof"]
+    command = [python, str(ASKED), str(bundle), str(context), str(prompt)]
+    found, profile = asked_of(command, machine, times)
     plan = plan_model(
         read_facts(str(bundle / "config.json")),
         profile,
@@ -110,7 +141,6 @@ def compared(
         engine=Engine(proof["engine"]["name"], ">=0", None, ("CPU",), {}),
         prompt=None if manifest.get("parts") else prompt,
     )
-    found = measured([python, str(ASKED), str(bundle), str(context), str(prompt)], times)
     peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s
     return {
         "model": bundle.name,
@@ -119,6 +149,8 @@ def compared(
         "peak_mib": peak / 2**20,
         "measured_mib": found["peak_bytes"] / 2**20,
         "peak_error": error(peak, found["peak_bytes"]),
+        "gb_per_s": profile.hardware.memory_bandwidth_bytes_per_s / 1e9,
+        "gop_per_s": (profile.hardware.rate("fp32", ("cpu",)) or 0) / 1e9,
         "tpot_ms": each and each * 1e3,
         "measured_tpot_ms": each and found["tpot_s"] * 1e3,
         "tpot_error": each and error(each, found["tpot_s"]),
@@ -140,7 +172,7 @@ def contexts_of(bundle: Path, asked: Sequence[int]) -> Sequence[int]:
     return asked if manifest["task"] in TEXTS else asked[:1]
 
 
-def measured(command: Sequence[str], times: int = TIMES) -> dict[str, float]:
+def measured(command: Sequence[str], times: int) -> dict[str, float]:
     """Return the medians of what several processes tell."""
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     told = [

@@ -15,24 +15,23 @@ class EngineCost:
     """An engine's own memory and habits.
 
     `resident` is what a process with the engine loaded takes without a model, on the CPU and `gpu`
-    more on a GPU (context, kernels). It reads a prompt in pieces of `chunk` tokens;
-    `keeps_scores` says whether attention's scores stand whole in memory, `every_logit` whether
-    logits come for each token of a piece. On the processor it takes `running` more once it has
-    run, beyond what is counted; `packs` says that it packs weights for their products as it loads
-    them (`memory.py`), `replays` that the tensors of a piece stand there twice, as they
-    came the first time and in one block as they are planned from then on; `widens` says
-    that 16-bit weights become float32, the file beside them while it is read; the cache has room
-    for `first_room` tokens and doubles, the old one beside the new. On a GPU `hands_over` says that
-    a step's cache stands beside the last one's. `attention` is the share of the float rate that a
-    token's attention over the cache reaches on a processor, `matrix` the share of a GPU's rate
-    that its prompts reach where there are matrix units, as others do where it is 0. A layer costs
-    `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine cannot
-    run one. `graphed_s` is a layer's cost where CUDA records the kernels of one sequence's token
-    and launches them as one graph. Where `link` bytes a second are given, the weights beyond
-    `on_chip` bytes come over it each time. `in_place` says that weights are read where they are
-    stored, as a device does that stores nothing else beside them. `packing` are the habits of one
-    that packs weights on the processor and runs graphs of fixed shapes, `ggml` those of llama.cpp
-    there.
+    more on a GPU (context, kernels). It reads a prompt in pieces of `chunk` tokens; `keeps_scores`
+    says whether attention's scores stand whole in memory, `every_logit` whether logits come for
+    each token of a piece. On the processor it takes `running` more once it has run, beyond what is
+    counted; `packs` says that it packs weights for their products as it loads them (`memory.py`),
+    `replays` that the tensors of a piece stand there twice, as they came the first time and in one
+    block as they are planned from then on; `widens` says that 16-bit weights become float32, the
+    file beside them while it is read; the cache has room for `first_room` tokens and doubles, the
+    old one beside the new. On a GPU `hands_over` says that a step's cache stands beside the last
+    one's. `attention` is the share of the float rate that a token's attention reaches on a
+    processor beside reading the cache, `matrix` the share of a GPU's rate that its prompts reach
+    where there are matrix units, as others do where it is 0. A layer costs `layer_s` a step beside
+    its arithmetic. `unable` says by a model's kind why the engine cannot run one. `graphed_s` is a
+    layer's cost where CUDA records the kernels of one sequence's token and launches them as one
+    graph. Where `link` bytes a second are given, the weights beyond `on_chip` bytes come over it
+    each time. `in_place` says that weights are read where they are stored, as a device does that
+    stores nothing else beside them. `packing` are the habits of one that packs weights on the
+    processor and runs graphs of fixed shapes, `ggml` those of llama.cpp there.
     """
 
     formats: tuple[str, ...]
@@ -81,7 +80,7 @@ _LLAMA = EngineCost(
     70 * MIB,
     318 * MIB,
     chunk=512,
-    attention=0.115,
+    attention=0.138,
     # fitted: the prompts of llama.cpp with CUDA in benchmarks/plan/published.toml, not held back
     matrix=0.25,
     layer_s=_LLAMA_LAUNCHES,
@@ -128,7 +127,7 @@ ENGINES: Mapping[str, EngineCost] = {
         widens=True,
         first_room=256,
         hands_over=True,
-        attention=0.157,
+        attention=0.28,
         layer_s={**_ONE_BY_ONE, "cpu": 80e-6},
     ),
     "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),

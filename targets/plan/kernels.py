@@ -1,8 +1,10 @@
 """What kernels reach where weights are rounded: shares of the processor's float rate.
 
 One token multiplies each weight once. With few threads, unpacking it takes longer than reading it;
-with many, or on an accelerator, the memory decides. Measured with SmolLM2-135M and a wider random
-Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py).
+with many, or on an accelerator, the memory decides. `edgeward targets calibrate` measures those of
+ONNX Runtime; the figures here are for targets that nobody measured: of SmolLM2-135M and a wider
+random Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py), and of the
+calibration on one with AVX2 alone.
 """
 
 from __future__ import annotations
@@ -10,17 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeward.targets.profile import Hardware, Reached
+
+from .memory import sums_widen
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """The share of the float rate that one token's products reach, and seconds a layer beside.
 
-    `prompt` is the share of what weights are multiplied at that a prompt's products reach.
+    `prompt` is the share of what weights are multiplied at that a prompt's products reach,
+    `attention` of the float rate what a token's attention over the cache does, 0 where the engine's
+    own figure holds.
     """
 
     token: float = 0.0
     layer_s: float = 0.0
     prompt: float = 1.0
+    attention: float = 0.0
 
 
 _PLAIN = Kernel()
@@ -54,11 +63,39 @@ KERNELS: Mapping[tuple[str, str], Kernel] = {
     ),
 }
 
+# ONNX Runtime with AVX2 alone: medians of six calibrations (`edgeward targets calibrate`).
+WITHOUT_VNNI = Reached(
+    attention=0.11,
+    token={"fp32": 0.07, "int8-dynamic": 0.21, "int8-weights": 0.165, "int4-weights": 0.31},
+    prompt={"fp32": 0.9, "int8-dynamic": 1.2, "int8-weights": 0.57, "int4-weights": 0.9},
+)
+# A precision whose products are another's: floats of 16 bits are widened as they are loaded.
+_AS: Mapping[str, str] = {
+    "fp16": "fp32",
+    "bf16": "fp32",
+    "int8-mixed": "int8-dynamic",
+    "int8-static": "int8-dynamic",
+    "int4-mixed": "int4-weights",
+}
 
-def kernel_of(format_name: str, precision: str, columns: int) -> Kernel:
+
+def measured_kernels(hardware: Hardware, engine: str) -> Reached | None:
+    """Return what an engine's kernels reach on a processor where that was measured."""
+    if engine in hardware.kernels:
+        return hardware.kernels[engine]
+    return WITHOUT_VNNI if engine == "onnxruntime" and sums_widen(hardware) else None
+
+
+def kernel_of(
+    format_name: str, precision: str, columns: int, measured: Reached | None = None
+) -> Kernel:
     """Return what is known of a precision's kernels for rows of so many columns.
 
-    Where nothing is known the memory alone decides.
+    What was `measured` on the target goes before. Where nothing is known the memory alone decides.
     """
+    same = _AS.get(precision, precision)
+    if measured is not None and same in measured.token:
+        prompt = measured.prompt.get(same, 1.0)
+        return Kernel(measured.token[same], prompt=prompt, attention=measured.attention)
     found = KERNELS.get((format_name, precision), _PLAIN)
     return _FALLEN_BACK if found is _K_QUANTS and columns % _BLOCK else found

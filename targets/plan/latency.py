@@ -39,14 +39,13 @@ class Speed:
     """What a unit reaches: bytes and operations a second, seconds a layer and step beside them.
 
     `float_operations_per_s` is what a prompt's attention reaches: its operands are no weights, they
-    stay floats where those are rounded. `token_operations_per_s` and
-    `attention_operations_per_s` are what one token's products and its attention over the cache
-    reach, infinite where the memory alone decides. `in_turn` says that a
-    prompt's weights are not read behind its products: on GPUs the sum of both is nearer to what is
-    published than the longer one (benchmarks/plan/published.toml); `one_by_one` that operators
-    follow each other, as on a processor. Weights beyond `on_chip` bytes come over a link of
-    `link_bytes_per_s` before they are multiplied. `packing` are the habits of an engine of graphs
-    of fixed shapes.
+    stay floats where those are rounded. `token_operations_per_s` and `attention_operations_per_s`
+    are what one token's products and its attention over the cache reach, infinite where the memory
+    alone decides; that attention comes beside reading the cache. `in_turn` says that a prompt's
+    weights are not read behind its products: on GPUs the sum of both is nearer to what is published
+    than the longer one (benchmarks/plan/published.toml); `one_by_one` that operators follow each
+    other, as on a processor. Weights beyond `on_chip` bytes come over a link of `link_bytes_per_s`
+    before they are multiplied. `packing` are the habits of an engine of graphs of fixed shapes.
     """
 
     bytes_per_s: float
@@ -80,7 +79,7 @@ def speed_of(
         _in_floats(hardware, unit, multiplies, rate) / apart * said.get("compute", compute_share),
         (engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if unit == "cpu" else 0.0),
         _share(hardware, unit, kernel.token),
-        _share(hardware, unit, engine.attention),
+        _share(hardware, unit, kernel.attention or engine.attention),
         unit == "gpu",
         unit == "cpu",
         engine.on_chip,
@@ -191,10 +190,11 @@ def token_s(
     if speed.packing is not None:
         cached = attention_s(speed.packing, facts, context, sequences, speed.bytes_per_s)
     once = products / sequences / speed.token_operations_per_s
+    looking = max(cached, attention / speed.operations_per_s)
+    if speed.attention_operations_per_s < speed.operations_per_s:
+        looking = cached + attention / speed.attention_operations_per_s
     return (
-        max(read, products / speed.operations_per_s, once)
-        + max(cached, attention / min(speed.operations_per_s, speed.attention_operations_per_s))
-        + facts.layers * speed.layer_s
+        max(read, products / speed.operations_per_s, once) + looking + facts.layers * speed.layer_s
     )
 
 

@@ -15,7 +15,7 @@ from . import latency
 from .engines import EngineCost, cost_of
 from .facts import ModelFacts
 from .ggml import features_of
-from .kernels import Kernel, kernel_of
+from .kernels import Kernel, kernel_of, measured_kernels
 from .memory import Memory, cache_bytes, memory_of, sums_widen
 from .packed import computed
 from .precision import CACHE_BITS, Weights, loaded
@@ -92,7 +92,8 @@ def plan_model(
     sequences = max(batch, concurrency)
     cost, unit = cost_of(chosen.name), unit_of(profile, chosen, recipe.precision)
     weights = loaded(facts, recipe, cost, unit)
-    kernel = kernel_of(recipe.format, recipe.precision, facts.hidden)
+    measured = measured_kernels(profile.hardware, chosen.name)
+    kernel = kernel_of(recipe.format, recipe.precision, facts.hidden, measured)
     bits = CACHE_BITS[cache] if cache else weights.cache_bits
     memory = memory_of(
         facts,

@@ -1,0 +1,143 @@
+"""What ONNX Runtime's kernels reach here, in a process of its own.
+
+`python -m edgeward.targets.calibration_kernels THREADS` prints one JSON line, `Shares`: of the
+machine's float32 rate, which numpy's product reaches in the same minute, so that what slows the
+whole machine meanwhile does not count. The engine is loaded as bundles are. The graphs are written
+by `benchmarks/plan/calibration_graphs.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .calibration import Clock, measure_rates
+
+GRAPHS = Path(__file__).with_name("calibration_graphs")
+PRODUCTS = ("fp32", "int8-dynamic", "int8-weights", "int4-weights")
+# 32 Mi weights: as float32 beyond any cache, as a model's are.
+WIDTH, LAYERS = 2048, 8
+# How many weights have a scale, and how many tokens a prompt.
+BLOCK, PROMPT = 32, 128
+CONTEXT = 1024
+TURNS, TOKENS, PROMPTS = 3, 15, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """A layer's heads, how many of them have a cache, and their size."""
+
+    query: int
+    cached: int
+    size: int
+
+    @property
+    def width(self) -> int:
+        """What the projection before attention writes: queries, keys and values."""
+        return (self.query + 2 * self.cached) * self.size
+
+
+# As the small models of today have them: which size a head has matters as much as how many share
+# a cache.
+ATTENTION = (Heads(16, 4, 64), Heads(8, 2, 128)) * 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of the float32 rate: one token's attention, and by precision products of rows.
+
+    `attention` is beside the time that reading the cache takes.
+    """
+
+    attention: float
+    token: Mapping[str, float]
+    prompt: Mapping[str, float]
+
+
+def measure_shares(threads: int) -> Shares:
+    """Return what is reached; takes half a minute. EngineError where ONNX Runtime is not there."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    token, prompt = {}, {}
+    for precision in PRODUCTS:
+        session = _session(precision, threads)
+        turns = [_products(session, threads, clock) for _ in range(TURNS)]
+        token[precision] = statistics.median(one for one, _ in turns)
+        prompt[precision] = statistics.median(many for _, many in turns)
+    attention = _session("attention", threads)
+    shares = [_attention(attention, threads, clock) for _ in range(TURNS)]
+    return Shares(statistics.median(shares), token, prompt)
+
+
+def _session(name: str, threads: int) -> Any:
+    from edgeward.runtimes.engines.base import EngineOptions
+    from edgeward.runtimes.engines.onnxruntime import open_model
+
+    options = EngineOptions(providers=("CPUExecutionProvider",), threads=threads)
+    return open_model(GRAPHS / f"{name}.onnx", options).native
+
+
+def _products(session: Any, threads: int, clock: Clock) -> tuple[float, float]:
+    """The shares of one row's products and of a prompt's."""
+    before = measure_rates(threads=threads)["operations_per_s"]
+    one = _rows_per_s(session, 1, TOKENS, clock)
+    many = _rows_per_s(session, PROMPT, PROMPTS, clock)
+    after = measure_rates(threads=threads)["operations_per_s"]
+    each = 2 * WIDTH * WIDTH * LAYERS / statistics.mean((before, after))
+    return one * each, many * each
+
+
+def _rows_per_s(session: Any, rows: int, repetitions: int, clock: Clock) -> float:
+    import numpy as np
+
+    fed = {"rows_0": np.full((rows, WIDTH), 0.01, np.float32)}
+    return rows / median_s(lambda: session.run(None, fed), repetitions, clock)
+
+
+def _attention(session: Any, threads: int, clock: Clock) -> float:
+    rates = measure_rates(threads=threads)
+    binding = _bound(session)
+    seconds = median_s(lambda: session.run_with_iobinding(binding), TOKENS, clock)
+    products = sum(4 * each.query * each.size * CONTEXT for each in ATTENTION)
+    read = sum(2 * 4 * each.cached * each.size * CONTEXT for each in ATTENTION)
+    computing = max(seconds - read / rates["bytes_per_s"], seconds / 10)
+    return products / computing / rates["operations_per_s"]
+
+
+def _bound(session: Any) -> Any:
+    """One token behind a full cache; past and present are one buffer, as when text is written."""
+    import numpy as np
+    from onnxruntime import OrtValue
+
+    binding = session.io_binding()
+    binding.bind_cpu_input("rows", np.full((1, 1, ATTENTION[0].width), 0.1, np.float32))
+    binding.bind_cpu_input("before", np.array([CONTEXT - 1], np.int32))
+    binding.bind_cpu_input("total", np.array(CONTEXT, np.int32))
+    for number, heads in enumerate(ATTENTION):
+        for name in (f"k_{number}", f"v_{number}"):
+            room = np.full((1, heads.cached, CONTEXT, heads.size), 0.1, np.float32)
+            value = OrtValue.ortvalue_from_numpy(room)
+            binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_output(f"new_{name}", value)
+        binding.bind_output(f"seen_{number}")
+    return binding
+
+
+def median_s(call: Callable[[], object], repetitions: int, clock: Clock) -> float:
+    """Return the seconds of the median call, after one that warms up."""
+    call()
+    durations = []
+    for _ in range(repetitions):
+        start = clock()
+        call()
+        durations.append(clock() - start)
+    return max(statistics.median(durations), 1e-9)
+
+
+if __name__ == "__main__":
+    json.dump(asdict(measure_shares(int(sys.argv[1]))), sys.stdout)
