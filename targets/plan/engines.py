@@ -31,7 +31,10 @@ class EngineCost:
     graph. Where `link` bytes a second are given, the weights beyond `on_chip` bytes come over it
     each time. `in_place` says that weights are read where they are stored, as a device does that
     stores nothing else beside them. `packing` are the habits of one that packs weights on the
-    processor and runs graphs of fixed shapes, `ggml` those of llama.cpp there.
+    processor and runs graphs of fixed shapes, `ggml` those of llama.cpp there. `moved_bytes` is
+    what each number takes that operators between a prompt's products write, in bytes moved, and
+    `compares` by a model's kind the share of the float rate that a prompt's attention reaches, both
+    on a processor.
     """
 
     formats: tuple[str, ...]
@@ -56,6 +59,8 @@ class EngineCost:
     in_place: bool = False
     packing: Packing | None = None
     ggml: Ggml | None = None
+    moved_bytes: float = 0.0
+    compares: Mapping[str, float] | None = None
 
 
 # estimate: launch and bookkeeping of the ten or so kernels of a layer. A convolution takes one
@@ -128,6 +133,9 @@ ENGINES: Mapping[str, EngineCost] = {
         first_room=256,
         hands_over=True,
         attention=0.28,
+        moved_bytes=16.0,
+        # A generator's compares the whole square, of which half counts.
+        compares={"decoder": 0.27, "encoder": 0.6, "vision": 0.6},
         layer_s={**_ONE_BY_ONE, "cpu": 80e-6},
     ),
     "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),

@@ -15,11 +15,14 @@ from .engines import ACHIEVED, KERNELS, EngineCost
 from .facts import ModelFacts
 from .kernels import Kernel
 from .memory import cache_bytes
+from .moved import moved_numbers
 from .packed import attention_s, calls_of, encoder_share
 from .packing import Packing
 from .precision import Weights
 from .roles import kind_of, tower_of
 
+# Outputs, inputs, steps in time.
+_SLIDING = 3
 # The rates that a unit without one of its own for a type computes in, the first that it has.
 _RATES: Mapping[str, tuple[str, ...]] = {
     "fp32": ("fp32",),
@@ -46,6 +49,9 @@ class Speed:
     than the longer one (benchmarks/plan/published.toml); `one_by_one` that operators follow each
     other, as on a processor. Weights beyond `on_chip` bytes come over a link of `link_bytes_per_s`
     before they are multiplied. `packing` are the habits of an engine of graphs of fixed shapes.
+    `moved_bytes` is what each number counts that operators between a prompt's products write
+    (`moved.py`), `compares` by a model's kind the share of the float rate that a prompt's attention
+    reaches.
     """
 
     bytes_per_s: float
@@ -59,6 +65,12 @@ class Speed:
     on_chip: int = 0
     link_bytes_per_s: float = math.inf
     packing: Packing | None = None
+    moved_bytes: float = 0.0
+    compares: Mapping[str, float] | None = None
+
+    def compared_per_s(self, kind: str) -> float:
+        """What the attention of a prompt reaches in a model of this kind."""
+        return self.float_operations_per_s * (self.compares or {}).get(kind, 1.0)
 
 
 def speed_of(
@@ -85,6 +97,8 @@ def speed_of(
         engine.on_chip,
         engine.link or math.inf,
         engine.packing if unit == "cpu" else None,
+        engine.moved_bytes if unit == "cpu" else 0.0,
+        engine.compares if unit == "cpu" else None,
     )
 
 
@@ -145,7 +159,9 @@ def _products_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int) 
     """
     if not facts.works:
         weighed, compared = _operations(facts, tokens)
-        return weighed / speed.operations_per_s + compared / speed.float_operations_per_s
+        moved = speed.moved_bytes * moved_numbers(facts, tokens) / speed.bytes_per_s
+        computed = weighed / speed.operations_per_s + compared / speed.compared_per_s(facts.kind)
+        return computed + moved
     moving = 4 / speed.bytes_per_s if speed.one_by_one else 0.0
     total = 0.0
     for work in facts.works:
@@ -226,7 +242,12 @@ def _head(facts: ModelFacts) -> int:
 
 
 def _token_products(facts: ModelFacts) -> float:
-    return 2.0 * (_multiplied(facts, "decoder") + _head(facts))
+    return 2.0 * (_multiplied(facts, "decoder") - _crossing(facts) + _head(facts))
+
+
+def _crossing(facts: ModelFacts) -> int:
+    """Parameters that make what a decoder keeps of its encoder's tokens, once for each of them."""
+    return facts.cross_width * facts.encoder_hidden
 
 
 def _token_attention(facts: ModelFacts, context: int) -> float:
@@ -242,7 +263,7 @@ def _operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
     attention = 4.0 * facts.layers * facts.hidden * tokens * tokens
     if facts.kind == "decoder":
         attention /= 2
-    total = 2.0 * _multiplied(facts, main) * tokens + 2 * _head(facts)
+    total = 2.0 * (_multiplied(facts, main) - _crossing(facts)) * tokens + 2 * _head(facts)
     weighed, compared = _encoder_operations(facts, tokens)
     return total + weighed, attention + compared
 
@@ -253,4 +274,14 @@ def _encoder_operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
         return 0.0, 0.0
     seen = facts.encoder_tokens or tokens
     attention = 4.0 * facts.encoder_layers * facts.encoder_hidden * seen * seen
-    return 2.0 * _multiplied(facts, "encoder") * seen, attention
+    multiplied = _multiplied(facts, "encoder") + _sliding(facts) + _crossing(facts)
+    return 2.0 * multiplied * seen, attention
+
+
+def _sliding(facts: ModelFacts) -> int:
+    """Parameters of the convolutions that a sound goes through before its encoder's layers."""
+    return sum(
+        tensor.count
+        for tensor in facts.tensors
+        if len(tensor.shape) == _SLIDING and tower_of(tensor.name, facts.kind) == "encoder"
+    )
