@@ -133,11 +133,12 @@ def compared(
     recipe, proof = manifest["recipe"], manifest["proof"]
     command = [python, str(ASKED), str(bundle), str(context), str(prompt)]
     found, profile = asked_of(command, machine, times)
+    facts = read_facts(str(bundle / "config.json"))
     plan = plan_model(
-        read_facts(str(bundle / "config.json")),
+        facts,
         profile,
         Recipe(recipe["format"], recipe["precision"]),
-        context,
+        None if facts.kind == "vision" else context,
         engine=Engine(proof["engine"]["name"], ">=0", None, ("CPU",), {}),
         prompt=None if manifest.get("parts") else prompt,
     )
@@ -145,7 +146,7 @@ def compared(
     return {
         "model": bundle.name,
         "recipe": f"{plan.format} {plan.precision}",
-        "context": context,
+        "context": plan.context,
         "peak_mib": peak / 2**20,
         "measured_mib": found["peak_bytes"] / 2**20,
         "peak_error": error(peak, found["peak_bytes"]),

@@ -162,7 +162,8 @@ def _products_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int) 
         moved = speed.moved_bytes * moved_numbers(facts, tokens) / speed.bytes_per_s
         computed = weighed / speed.operations_per_s + compared / speed.compared_per_s(facts.kind)
         return computed + moved
-    moving = 4 / speed.bytes_per_s if speed.one_by_one else 0.0
+    # A number that is written was read as well: two of those that a work counts.
+    moving = max(4.0, speed.moved_bytes / 2) / speed.bytes_per_s if speed.one_by_one else 0.0
     total = 0.0
     for work in facts.works:
         floats = work.compared + (work.convolved if weights.float_convolutions else 0)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from documents import ROOT
 
-from edgeward.errors import UsageError
-from edgeward.targets.calibrate import Rates, calibrated, document, save
+from edgeward.errors import ProfileError, UsageError
+from edgeward.targets.calibrate import Rates, calibrated, document, measure_kernels, save
 from edgeward.targets.calibration import measure_rates
+from edgeward.targets.calibration_kernels import GRAPHS, PRODUCTS, measure_shares
 from edgeward.targets.load import load
 from edgeward.targets.plan.memory import sums_widen
+from edgeward.targets.present import show_rows
 from edgeward.targets.probe import probe
-from edgeward.targets.write import render
+from edgeward.targets.profile import Reached
+from edgeward.targets.write import render, to_toml
 
 
 def test_what_was_measured_is_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +45,75 @@ def test_integers_gain_by_what_the_processor_has(
     hardware = load(path).hardware
     assert hardware.rate("int8") == times * 1e11
     assert sums_widen(hardware) is widens
+
+
+def test_what_kernels_reach_is_written_and_read(tmp_path: Path) -> None:
+    reached = Reached(
+        0.1234, {"fp32": 0.07, "int8-dynamic": 0.2}, {"fp32": 0.9, "int8-dynamic": 1.8}
+    )
+    here = replace(probe(), arch="x86_64", cpu_flags=("avx2", "fma"))
+    path = tmp_path / "mine.toml"
+    path.write_text(render(document(here, Rates(1, 2e10, 1e11), "1 threads", reached)))
+    profile = load(path)
+    found = profile.hardware.kernels["onnxruntime"]
+    assert found.attention == 0.123
+    assert found.token == reached.token
+    assert found.prompt == {"fp32": 0.9, "int8-dynamic": pytest.approx(1.8 / 1.5)}
+    again = tmp_path / "again.toml"
+    again.write_text(to_toml(profile))
+    assert load(again).hardware == profile.hardware
+    keys = {str(row["key"]): row for row in show_rows(profile)}
+    assert keys["hardware.kernels.onnxruntime.token.int8-dynamic"]["value"] == 0.2
+    assert "ONNX Runtime" in str(keys["hardware.kernels.onnxruntime.attention"]["source"])
+
+
+def test_a_machine_without_onnx_runtime_is_calibrated_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeward.targets.calibrate.find_spec", lambda _: None)
+    assert measure_kernels(1) is None
+
+
+CITED = '\n[sources]\n"hardware.kernels" = "a test"\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        (f"attention = 17.0{CITED}", "attention must be between"),
+        (f"speed = 0.5{CITED}", "speed is not a key"),
+        (f"token = {{ fp32 = 0.5 }}{CITED}", "attention"),
+        (f"attention = 0.1\ntoken = {{ fp32 = 0 }}{CITED}", "token.fp32 must be between"),
+        ("attention = 0.1", "is a number without a source"),
+    ],
+)
+def test_kernels_that_cannot_be_are_refused(tmp_path: Path, lines: str, key: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'extends = "x86-64-cpu"\n[hardware.kernels.onnxruntime]\n{lines}\n')
+    with pytest.raises(ProfileError, match=key):
+        load(path)
+
+
+def test_the_graphs_are_what_their_script_writes() -> None:
+    script = ROOT / "benchmarks" / "plan" / "calibration_graphs.py"
+    spec = importlib.util.spec_from_file_location("calibration_graphs", script)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    files = {path.stem: path.read_bytes() for path in GRAPHS.iterdir()}
+    assert files == module.graphs()
+
+
+@pytest.mark.slow
+def test_kernels_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TURNS", "TOKENS", "PROMPTS"):
+        monkeypatch.setattr(f"edgeward.targets.calibration_kernels.{name}", 1)
+    found = measure_shares(1)
+    assert set(found.token) == set(found.prompt) == set(PRODUCTS)
+    for precision in PRODUCTS:
+        assert 0 < found.token[precision] < found.prompt[precision]
+    assert found.token["fp32"] < found.token["int4-weights"]
+    assert found.attention > 0
 
 
 def test_rates_are_measured() -> None:

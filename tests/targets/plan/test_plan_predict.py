@@ -17,6 +17,7 @@ from typed import Done, typed
 from edgeward.errors import UnsupportedError
 from edgeward.targets.load import load
 from edgeward.targets.plan.advise import every_plan, overview
+from edgeward.targets.plan.moved import moved_numbers
 from edgeward.targets.plan.predict import Prediction, fits, needed_bytes, plan_model
 from edgeward.targets.plan.read import read_facts
 from edgeward.targets.profile import Profile, Recipe
@@ -45,7 +46,7 @@ def plan(
 
 def test_tokens_follow_the_bandwidth_and_prompts_the_rate(tmp_path: Path) -> None:
     facts = read_facts(str(bare("smollm2-135m", tmp_path)))
-    profile = load("x86-64-cpu")
+    profile = load("raspberry-pi-5")
     hardware = profile.hardware
     base = plan_model(facts, profile, FP32, context=1024)
     wider = replace(
@@ -53,14 +54,15 @@ def test_tokens_follow_the_bandwidth_and_prompts_the_rate(tmp_path: Path) -> Non
     )
     other = plan_model(facts, replace(profile, hardware=wider), FP32, context=1024)
     assert base.tpot_s and other.tpot_s and base.ttft_s and other.ttft_s
-    read = facts.parameters * 4 / (0.7 * hardware.memory_bandwidth_bytes_per_s)
-    assert base.tpot_s - other.tpot_s == pytest.approx(read / 2, rel=0.05)
-    assert base.ttft_s == other.ttft_s
+    cached = sum(layer.numbers(1024) for layer in facts.cache)
+    read = (facts.parameters + cached) * 4 / (0.7 * hardware.memory_bandwidth_bytes_per_s)
+    assert base.tpot_s - other.tpot_s == pytest.approx(read / 2, rel=0.02)
+    assert base.ttft_s == pytest.approx(other.ttft_s, rel=0.1)
 
 
 def test_attention_stays_in_floats_where_weights_are_rounded(tmp_path: Path) -> None:
     facts = read_facts(str(bare("whisper-tiny", tmp_path)))
-    profile = load("x86-64-cpu")
+    profile = load("raspberry-pi-5")
     rates = {rate: profile.hardware.rate(rate, ("cpu",)) for rate in ("fp32", "int8")}
     assert rates["fp32"] and rates["int8"]
     whole, rounded = (
@@ -70,17 +72,18 @@ def test_attention_stays_in_floats_where_weights_are_rounded(tmp_path: Path) -> 
     assert whole and rounded
     seen, width, layers = 1500, 384, 4
     compared = 4 * layers * width * (seen * seen + 4 * 4) / (0.5 * rates["fp32"])
-    launches = 2 * layers * 80e-6
-    weighed = (whole - compared - launches) * rates["fp32"] / rates["int8"]
-    assert rounded == pytest.approx(weighed + compared + launches, rel=0.02)
+    moved = 16 * moved_numbers(facts, 4) / (0.7 * profile.hardware.memory_bandwidth_bytes_per_s)
+    beside = compared + moved + 2 * layers * 80e-6
+    weighed = (whole - beside) * rates["fp32"] / rates["int8"]
+    assert rounded == pytest.approx(weighed + beside, rel=0.02)
 
 
 def test_what_was_measured_replaces_the_usual_share_of_the_peak(tmp_path: Path) -> None:
     facts = read_facts(str(bare("smollm2-135m", tmp_path)))
-    profile = load("x86-64-cpu")
+    profile = load("raspberry-pi-5")
     full = replace(profile.hardware, achieved={"bandwidth": 1.0, "compute": 1.0})
-    usual = plan_model(facts, profile, FP32, context=1024).tpot_s
-    best = plan_model(facts, replace(profile, hardware=full), FP32, context=1024).tpot_s
+    usual = plan_model(facts, profile, FP32, context=128).tpot_s
+    best = plan_model(facts, replace(profile, hardware=full), FP32, context=128).tpot_s
     assert usual and best
     assert usual / best == pytest.approx(1 / 0.7, rel=0.03)
 

@@ -1,0 +1,113 @@
+"""What kernels were measured to reach decides over tables: tokens, prompts, attention."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_plan_predict import bare
+
+from edgeward.targets.load import load
+from edgeward.targets.plan.facts import ModelFacts
+from edgeward.targets.plan.kernels import WITHOUT_VNNI, kernel_of, measured_kernels
+from edgeward.targets.plan.moved import moved_numbers
+from edgeward.targets.plan.predict import Prediction, plan_model
+from edgeward.targets.plan.read import read_facts
+from edgeward.targets.profile import Profile, Reached, Recipe
+
+FAST = Reached(
+    attention=16.0,
+    token=dict.fromkeys(("fp32", "int8-dynamic", "int4-weights"), 16.0),
+    prompt=dict.fromkeys(("fp32", "int8-dynamic", "int4-weights"), 1.0),
+)
+CPU = "raspberry-pi-5"
+
+
+@pytest.fixture
+def smollm2(tmp_path: Path) -> ModelFacts:
+    return read_facts(str(bare("smollm2-135m", tmp_path)))
+
+
+def reaching(reached: Reached, engine: str = "onnxruntime") -> Profile:
+    profile = load(CPU)
+    hardware = replace(profile.hardware, kernels={engine: reached})
+    return replace(profile, hardware=hardware)
+
+
+def planned(facts: ModelFacts, profile: Profile, precision: str, context: int = 512) -> Prediction:
+    return plan_model(facts, profile, Recipe("onnx", precision), context, prompt=256)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int4-weights"])
+def test_a_token_takes_what_its_products_were_measured_at(
+    smollm2: ModelFacts, precision: str
+) -> None:
+    slow = replace(FAST, token={**FAST.token, precision: 0.002})
+    one = planned(smollm2, reaching(FAST), precision)
+    other = planned(smollm2, reaching(slow), precision)
+    hardware = load(CPU).hardware
+    rate = (hardware.rate("fp32", ("cpu",)) or 0) * 0.5 * 0.002
+    assert one.tpot_s and other.tpot_s
+    assert other.tpot_s - one.tpot_s < 2 * smollm2.parameters / rate
+    assert other.tpot_s == pytest.approx(2 * smollm2.parameters / rate, rel=0.1)
+
+
+def test_attention_takes_what_was_measured_beside_reading_the_cache(smollm2: ModelFacts) -> None:
+    slow = replace(FAST, attention=0.01)
+    short, long = (
+        [planned(smollm2, reaching(each), "fp32", context).tpot_s or 0 for context in (512, 2048)]
+        for each in (FAST, slow)
+    )
+    hardware = load(CPU).hardware
+    rate = (hardware.rate("fp32", ("cpu",)) or 0) * 0.5
+    compared = 4 * 30 * 9 * 64 * (2048 - 512)
+    expected = compared / (0.01 * rate) - compared / (16 * rate)
+    assert (long[1] - long[0]) - (short[1] - short[0]) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_prompt_takes_what_was_measured_of_its_own_rate(smollm2: ModelFacts) -> None:
+    slow = replace(FAST, prompt={**FAST.prompt, "int4-weights": 0.25})
+    one = planned(smollm2, reaching(FAST), "int4-weights").ttft_s
+    other = planned(smollm2, reaching(slow), "int4-weights").ttft_s
+    assert one and other
+    assert 2.5 < other / one < 4
+
+
+def test_what_another_engine_reaches_says_nothing(smollm2: ModelFacts) -> None:
+    slow = replace(FAST, token=dict.fromkeys(FAST.token, 0.001))
+    usual = planned(smollm2, load(CPU), "fp32")
+    assert planned(smollm2, reaching(slow, "llama"), "fp32").tpot_s == usual.tpot_s
+
+
+def test_precisions_that_are_multiplied_alike_are_as_fast() -> None:
+    kernels = {name: kernel_of("onnx", name, 512, WITHOUT_VNNI) for name in ("fp32", "bf16")}
+    assert kernels["fp32"] == kernels["bf16"]
+    mixed = kernel_of("onnx", "int4-mixed", 512, WITHOUT_VNNI)
+    assert mixed == kernel_of("onnx", "int4-weights", 512, WITHOUT_VNNI)
+    assert kernel_of("onnx", "fp8", 512, WITHOUT_VNNI) == kernel_of("onnx", "fp8", 512)
+
+
+def test_x86_without_vnni_has_a_table_of_its_own() -> None:
+    assert measured_kernels(load("x86-64-cpu").hardware, "onnxruntime") is WITHOUT_VNNI
+    assert measured_kernels(load("x86-64-avx512").hardware, "onnxruntime") is None
+    assert measured_kernels(load("x86-64-cpu").hardware, "llama") is None
+    assert measured_kernels(load(CPU).hardware, "onnxruntime") is None
+
+
+def test_longer_texts_move_more_and_scores_grow_by_the_square(tmp_path: Path) -> None:
+    facts = read_facts(str(bare("bert-base-uncased", tmp_path)))
+    short, long = moved_numbers(facts, 128), moved_numbers(facts, 256)
+    scores = 2 * facts.layers * facts.heads * 128 * 128
+    assert long - 2 * short == pytest.approx(2 * scores)
+
+
+def test_a_decoder_keeps_of_its_encoder_once_not_with_each_token(tmp_path: Path) -> None:
+    facts = read_facts(str(bare("whisper-tiny", tmp_path)))
+    alone = replace(facts, cross_width=0)
+    one, other = (planned(each, reaching(FAST), "fp32", 64) for each in (facts, alone))
+    assert one.ttft_s and other.ttft_s
+    rate = (load(CPU).hardware.rate("fp32", ("cpu",)) or 0) * 0.5
+    times = facts.encoder_tokens - 64
+    crossing = 2 * facts.cross_width * facts.encoder_hidden * times
+    assert one.ttft_s - other.ttft_s == pytest.approx(crossing / rate, rel=0.01)
