@@ -24,6 +24,7 @@ from .units import format_bandwidth, format_rate
 from .write import render
 
 TIMEOUT_S = 120.0
+_KERNELS = "calibration_kernels"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Rounded down to three digits: a machine's own noise is larger.
 _DIGITS = 3
@@ -59,7 +60,7 @@ def measure_kernels(threads: int) -> Reached | None:
     """
     if find_spec("onnxruntime") is None:
         return None
-    found = _told("calibration_kernels", threads)
+    found = _told(_KERNELS, threads)
     return Reached(found["attention"], found["token"], found["prompt"])
 
 
@@ -88,10 +89,21 @@ def calibrated(name: str, threads: int | None = None) -> tuple[str, str]:
     fingerprint = probe()
     chosen = threads or fingerprint.cores
     rates = [measure(count) for count in sorted({1, chosen})]
-    said = "; ".join(_words(each) for each in rates)
     found = next(each for each in rates if each.threads == chosen)
-    kernels = measure_kernels(chosen)
+    kernels, told = _kernels(chosen)
+    said = "; ".join([*(_words(each) for each in rates), told])
     return render(document(fingerprint, found, said, kernels)), said
+
+
+def _kernels(threads: int) -> tuple[Reached | None, str]:
+    """What kernels reach, in words too; a machine that cannot hold their graphs goes without."""
+    try:
+        found = measure_kernels(threads)
+    except EdgewardError as error:
+        return None, f"ONNX Runtime's kernels could not be measured ({error.why[:80]})"
+    if found is None:
+        return None, "ONNX Runtime is not installed, its kernels are not measured"
+    return found, "ONNX Runtime's kernels"
 
 
 def document(

@@ -3,7 +3,7 @@
 Prints one JSON object. Times are of one thread and of the processor, so that what else runs on the
 machine does not count. Of what writes text: seconds until the first token of PROMPT tokens, of a
 sound until the first word; seconds a token with CONTEXT tokens behind it (the median of the steps).
-What writes behind a text reads and writes CONTEXT tokens.
+What writes behind a text or a sound writes CONTEXT tokens, one by one; of a text it reads as many.
 Of what reads once: seconds an input, a text of CONTEXT tokens (no more than the bundle's shape has)
 or a picture. Memory is the process's peak in bytes.
 """
@@ -51,12 +51,12 @@ def asked(session: Session, context: int, prompt: int) -> dict[str, float]:
     if task == "automatic-speech-recognition":
         heard = cast(Transcriber, session.sequences)
         sound = heard.inputs(noise(30 * heard.mel.settings.rate))
-        return written(lambda: heard.graph.read(sound), heard.rules(sound).prefix, context)
+        return one_by_one(lambda: heard.graph.read(sound), heard.rules(sound).prefix, context)
     if task == "text2text-generation":
         writer = cast(TextToText, session.sequences)
         ids = np.array([IDS[:context]])
         text = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        return one_by_one(lambda: writer.graph.read(text), context)
+        return one_by_one(lambda: writer.graph.read(text), IDS[:1], context)
     inputs = fed(session, context)
     return {"ttft_s": min(timed(lambda: session.run(inputs)) for _ in range(2 * PROMPTS))}
 
@@ -70,10 +70,11 @@ def written(start: Callable[[], Any], first_ids: Any, context: int) -> dict[str,
     return {"ttft_s": first, "tpot_s": statistics.median(steps)}
 
 
-def one_by_one(start: Callable[[], Any], context: int) -> dict[str, float]:
-    """Return the times of what writes behind a text: as many tokens, all of them written."""
-    first = min(timed(lambda: start().next_logits(IDS[:1])) for _ in range(PROMPTS))
+def one_by_one(start: Callable[[], Any], first_ids: Any, context: int) -> dict[str, float]:
+    """Return the times of what writes behind a text or a sound: CONTEXT tokens, all written."""
+    first = min(timed(lambda: start().next_logits(first_ids)) for _ in range(PROMPTS))
     state = start()
+    state.next_logits(first_ids)
     steps = [timed(lambda: state.next_logits(IDS[:1]).argmax()) for _ in range(context)]
     return {"ttft_s": first, "tpot_s": statistics.median(steps[-STEPS:])}
 

@@ -2,7 +2,7 @@
 
 One token multiplies each weight once. With few threads, unpacking it takes longer than reading it;
 with many, or on an accelerator, the memory decides. `edgeward targets calibrate` measures those of
-ONNX Runtime; the figures here are for targets that nobody measured: of SmolLM2-135M and a wider
+ONNX Runtime alone; the figures here are for targets that nobody measured: of SmolLM2-135M and a wider
 random Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py), and of the
 calibration on one with AVX2 alone.
 """
@@ -23,13 +23,15 @@ class Kernel:
 
     `prompt` is the share of what weights are multiplied at that a prompt's products reach,
     `attention` of the float rate what a token's attention over the cache does, 0 where the engine's
-    own figure holds.
+    own figure holds. `alone` says that these are products' and nothing else's, where the others
+    were taken of whole models.
     """
 
     token: float = 0.0
     layer_s: float = 0.0
     prompt: float = 1.0
     attention: float = 0.0
+    alone: bool = False
 
 
 _PLAIN = Kernel()
@@ -96,6 +98,6 @@ def kernel_of(
     same = _AS.get(precision, precision)
     if measured is not None and same in measured.token:
         prompt = measured.prompt.get(same, 1.0)
-        return Kernel(measured.token[same], prompt=prompt, attention=measured.attention)
+        return Kernel(measured.token[same], prompt=prompt, attention=measured.attention, alone=True)
     found = KERNELS.get((format_name, precision), _PLAIN)
     return _FALLEN_BACK if found is _K_QUANTS and columns % _BLOCK else found

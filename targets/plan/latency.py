@@ -97,8 +97,8 @@ def speed_of(
         engine.on_chip,
         engine.link or math.inf,
         engine.packing if unit == "cpu" else None,
-        engine.moved_bytes if unit == "cpu" else 0.0,
-        engine.compares if unit == "cpu" else None,
+        engine.moved_bytes if unit == "cpu" and kernel.alone else 0.0,
+        engine.compares if unit == "cpu" and kernel.alone else None,
     )
 
 

@@ -74,6 +74,16 @@ def test_a_machine_without_onnx_runtime_is_calibrated_all_the_same(
     assert measure_kernels(1) is None
 
 
+def test_a_machine_that_cannot_hold_the_graphs_is_calibrated_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeward.targets.calibrate.measure", lambda _: Rates(1, 2e10, 1e11))
+    monkeypatch.setattr("edgeward.targets.calibrate._KERNELS", "not_there")
+    text, said = calibrated("mine", 1)
+    assert "kernels could not be measured" in said
+    assert "hardware.kernels" not in text
+
+
 CITED = '\n[sources]\n"hardware.kernels" = "a test"\n'
 
 

@@ -111,3 +111,19 @@ def test_a_decoder_keeps_of_its_encoder_once_not_with_each_token(tmp_path: Path)
     times = facts.encoder_tokens - 64
     crossing = 2 * facts.cross_width * facts.encoder_hidden * times
     assert one.ttft_s - other.ttft_s == pytest.approx(crossing / rate, rel=0.01)
+
+
+def test_what_stands_between_products_takes_time_where_they_were_measured_alone(
+    smollm2: ModelFacts,
+) -> None:
+    of_models, of_products = (
+        planned(smollm2, load(CPU), "fp32"),
+        planned(smollm2, reaching(FAST), "fp32"),
+    )
+    hardware = load(CPU).hardware
+    rate = (hardware.rate("fp32", ("cpu",)) or 0) * 0.5
+    moved = 16 * moved_numbers(smollm2, 256) / (0.7 * hardware.memory_bandwidth_bytes_per_s)
+    compared = 2 * 30 * 576 * 256 * 256 / rate
+    assert of_models.ttft_s and of_products.ttft_s
+    expected = moved + compared / 0.27 - compared
+    assert of_products.ttft_s - of_models.ttft_s == pytest.approx(expected, rel=0.01)
