@@ -2,9 +2,9 @@
 
 One token multiplies each weight once. With few threads, unpacking it takes longer than reading it;
 with many, or on an accelerator, the memory decides. `edgeward targets calibrate` measures those of
-ONNX Runtime alone; the figures here are for targets that nobody measured: of SmolLM2-135M and a wider
-random Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py), and of the
-calibration on one with AVX2 alone.
+ONNX Runtime alone; the figures here are for targets that nobody measured: of SmolLM2-135M and a
+wider random Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py), and of
+the calibration on one with AVX2 alone.
 """
 
 from __future__ import annotations
