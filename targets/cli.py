@@ -91,7 +91,7 @@ def calibrate_command(
     bundles: tuple[Path, ...],
     file: str | None,
 ) -> None:
-    """Measure this machine's bandwidth and rates and keep them as a target of your own.
+    """Measure this machine and keep its bandwidth, rates and kernels as a target of your own.
 
     With --from-bench nothing is measured: the shares of bandwidth and rate that the devices of a
     target reached, by the records of `bench --on`, stand over our profile from then on. --bundle
