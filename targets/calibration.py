@@ -35,22 +35,31 @@ def best_s(
 def measure_rates(
     read_bytes: int = READ_BYTES, square: int = SQUARE, threads: int = 0
 ) -> dict[str, float]:
-    """Return what is reached: a matrix times a vector reads, one times a matrix computes.
+    """Return what is reached: a matrix times a vector reads, one times a matrix computes."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    return {
+        "bytes_per_s": bytes_per_s(clock, read_bytes),
+        "operations_per_s": operations_per_s(clock, square),
+    }
 
-    `read_bytes` is far beyond any cache, as a model's weights are; a square of 1024 is what a
-    prompt's products look like.
-    """
+
+def bytes_per_s(clock: Clock, read_bytes: int = READ_BYTES) -> float:
+    """Return what is read; so many bytes are far beyond any cache, as a model's weights are."""
     import numpy as np
 
     columns = 4096
     weights = np.ones((max(1, read_bytes // (4 * columns)), columns), np.float32)
-    vector, left = np.ones(columns, np.float32), np.ones((square, square), np.float32)
-    out = np.empty(len(weights), np.float32)
+    vector, out = np.ones(columns, np.float32), np.empty(len(weights), np.float32)
+    return weights.nbytes / best_s(lambda: np.dot(weights, vector, out=out), clock=clock)
+
+
+def operations_per_s(clock: Clock, square: int = SQUARE, repetitions: int = REPETITIONS) -> float:
+    """Return what is computed; a square of 1024 is what a prompt's products look like."""
+    import numpy as np
+
+    left = np.ones((square, square), np.float32)
     product = np.empty_like(left)
-    clock = time.process_time if threads == 1 else time.perf_counter
-    read = best_s(lambda: np.dot(weights, vector, out=out), clock=clock)
-    computed = best_s(lambda: np.dot(left, left, out=product), clock=clock)
-    return {"bytes_per_s": weights.nbytes / read, "operations_per_s": 2 * square**3 / computed}
+    return 2 * square**3 / best_s(lambda: np.dot(left, left, out=product), repetitions, clock)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .calibration import Clock, measure_rates
+from .calibration import Clock, bytes_per_s, operations_per_s
 
 GRAPHS = Path(__file__).with_name("calibration_graphs")
 PRODUCTS = ("fp32", "int8-dynamic", "int8-weights", "int4-weights")
@@ -26,7 +26,7 @@ WIDTH, LAYERS = 2048, 8
 # How many weights have a scale, and how many tokens a prompt.
 BLOCK, PROMPT = 32, 128
 CONTEXT = 1024
-TURNS, TOKENS, PROMPTS = 3, 15, 2
+TURNS, TOKENS, PROMPTS = 5, 9, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,16 @@ class Shares:
 
 
 def measure_shares(threads: int) -> Shares:
-    """Return what is reached; takes half a minute. EngineError where ONNX Runtime is not there."""
+    """Return what is reached. EngineError where ONNX Runtime is not there."""
     clock = time.process_time if threads == 1 else time.perf_counter
     token, prompt = {}, {}
     for precision in PRODUCTS:
         session = _session(precision, threads)
-        turns = [_products(session, threads, clock) for _ in range(TURNS)]
+        turns = [_products(session, clock) for _ in range(TURNS)]
         token[precision] = statistics.median(one for one, _ in turns)
         prompt[precision] = statistics.median(many for _, many in turns)
     attention = _session("attention", threads)
-    shares = [_attention(attention, threads, clock) for _ in range(TURNS)]
+    shares = [_attention(attention, clock) for _ in range(TURNS)]
     return Shares(statistics.median(shares), token, prompt)
 
 
@@ -82,12 +82,12 @@ def _session(name: str, threads: int) -> Any:
     return open_model(GRAPHS / f"{name}.onnx", options).native
 
 
-def _products(session: Any, threads: int, clock: Clock) -> tuple[float, float]:
+def _products(session: Any, clock: Clock) -> tuple[float, float]:
     """The shares of one row's products and of a prompt's."""
-    before = measure_rates(threads=threads)["operations_per_s"]
+    before = operations_per_s(clock, repetitions=TURNS)
     one = _rows_per_s(session, 1, TOKENS, clock)
     many = _rows_per_s(session, PROMPT, PROMPTS, clock)
-    after = measure_rates(threads=threads)["operations_per_s"]
+    after = operations_per_s(clock, repetitions=TURNS)
     each = 2 * WIDTH * WIDTH * LAYERS / statistics.mean((before, after))
     return one * each, many * each
 
@@ -99,14 +99,14 @@ def _rows_per_s(session: Any, rows: int, repetitions: int, clock: Clock) -> floa
     return rows / median_s(lambda: session.run(None, fed), repetitions, clock)
 
 
-def _attention(session: Any, threads: int, clock: Clock) -> float:
-    rates = measure_rates(threads=threads)
+def _attention(session: Any, clock: Clock) -> float:
     binding = _bound(session)
+    rate = operations_per_s(clock, repetitions=TURNS)
     seconds = median_s(lambda: session.run_with_iobinding(binding), TOKENS, clock)
     products = sum(4 * each.query * each.size * CONTEXT for each in ATTENTION)
     read = sum(2 * 4 * each.cached * each.size * CONTEXT for each in ATTENTION)
-    computing = max(seconds - read / rates["bytes_per_s"], seconds / 10)
-    return products / computing / rates["operations_per_s"]
+    computing = max(seconds - read / bytes_per_s(clock), seconds / 10)
+    return products / computing / rate
 
 
 def _bound(session: Any) -> Any:
