@@ -41,6 +41,7 @@ from edgeward.targets.write import render
 
 ASKED = Path(__file__).with_name("asked.py")
 TIMES = 3
+ENGINES = {"onnx": "onnxruntime", "gguf": "llama", "tflite": "litert"}
 WRITES = ("text-generation", "automatic-speech-recognition")
 TEXTS = ("text-generation", "text2text-generation")
 PEAKS = ("model", "recipe", "context", "peak_mib", "measured_mib", "peak_error")
@@ -130,7 +131,7 @@ def compared(
 ) -> dict[str, object]:
     """Return predicted and measured figures, errors in percent of the measured."""
     manifest = json.loads((bundle / "manifest.json").read_text())
-    recipe, proof = manifest["recipe"], manifest["proof"]
+    recipe = manifest["recipe"]
     command = [python, str(ASKED), str(bundle), str(context), str(prompt)]
     found, profile = asked_of(command, machine, times)
     facts = read_facts(str(bundle / "config.json"))
@@ -139,7 +140,7 @@ def compared(
         profile,
         Recipe(recipe["format"], recipe["precision"]),
         None if facts.kind == "vision" else context,
-        engine=Engine(proof["engine"]["name"], ">=0", None, ("CPU",), {}),
+        engine=Engine(ENGINES[recipe["format"]], ">=0", None, ("CPU",), {}),
         prompt=None if manifest.get("parts") else prompt,
     )
     peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s
