@@ -27,9 +27,13 @@ from typing import Any
 
 from edgeward.errors import EdgewardError, StageError
 
+from . import memory
 from .stage_context import StageContext
 
 MAX_ANSWER_BYTES = 4 << 20
+# A converter's modules are half a million objects: looking through them all takes most of a second.
+_WORTH_COLLECTING_BYTES = 32 << 20
+_YOUNG_ROUNDS = 50
 
 BOOTSTRAP = """
 import sys
@@ -77,10 +81,25 @@ def main() -> None:
     os.close(nothing)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
+    youngest, middle, _ = gc.get_threshold()
+    gc.set_threshold(youngest, middle, _YOUNG_ROUNDS)
     wire.send({"type": "ready", "pid": os.getpid()})
+    held = 0
     for line in requests:
         answer(wire, json.loads(line))
-        gc.collect()
+        held = collect(held)
+
+
+def collect(held: int) -> int:
+    """Free what a stage left in circles where the process holds much more than `held` bytes.
+
+    Returns what it holds now, 0 where that is not known.
+    """
+    now = _private_bytes()
+    if now and now < held + _WORTH_COLLECTING_BYTES:
+        return min(held, now)
+    gc.collect()
+    return _private_bytes()
 
 
 def answer(wire: Wire, request: dict[str, Any]) -> None:
@@ -163,6 +182,10 @@ def _short(text: str, limit: int = 4000) -> str:
 def _is_allocation_failure(text: str) -> bool:
     signs = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory", "out of memory")
     return any(sign.lower() in text.lower() for sign in signs)
+
+
+def _private_bytes() -> int:
+    return memory.tree_use(os.getpid()).private_bytes
 
 
 def _own_peak_bytes() -> int:

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from .onnx_torchlib import kept_torchlib
+from .onnx_tracing import quick_tracing
+
 
 def exported(module: Any, inputs: Mapping[str, Any], config: Any) -> Any:
     """Return the program of a module as `onnx_ir` has it; raises what the exporter raises."""
     from transformers.exporters import OnnxExporter
 
-    with quick_matching():
+    with quick_matching(), quick_tracing(), kept_torchlib():
         return OnnxExporter().export(module, dict(inputs), config).program
 
 

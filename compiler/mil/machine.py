@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -94,7 +95,8 @@ class Machine:
     def _settled(self, value: Value, dtype: str, step: Step, given: dict[str, Value]) -> Value:
         if not torch.is_tensor(value):
             return value
-        settled = value.to(held_as(dtype))
+        wanted = held_as(dtype)
+        settled = value if value.dtype == wanted else value.to(wanted)
         if dtype == "fp16" and (self.rounded or step.constant):
             settled = settled.half().float()
         if self.rounded and settled.is_floating_point() and settled.numel():
@@ -103,8 +105,8 @@ class Machine:
 
     def _watch(self, value: Any, settled: Any, step: Step, given: dict[str, Value]) -> None:
         low, high = torch.aminmax(settled)
-        # A sum of the two is finite only where both are.
-        if torch.isfinite(low) and torch.isfinite(high):
+        # Asked of numbers: of tensors it is most of what a small operator takes.
+        if math.isfinite(low.item()) and math.isfinite(high.item()):
             return
         if not all(_finite(one) for one in given.values()):
             return

@@ -1,6 +1,7 @@
 """Stage functions that behave and misbehave, run in real child processes by the tests."""
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from edgeward.compiler.memory import tree_use
 from edgeward.errors import ProofError
 
 
@@ -101,6 +103,21 @@ def allocate(context, params):
         held.append(b"\x01" * (8 << 20))
         time.sleep(0.02)
     return {"held": len(held)}
+
+
+def leaves_a_circle(context, params):
+    """Leave memory that nothing but a search for circles frees."""
+    circle = [b"\x01" * int(params["bytes"])]
+    circle.append(circle)
+    return {}
+
+
+def searches(context, params):
+    """Tell how often all objects were searched for circles, and what is held."""
+    return {
+        "searches": gc.get_stats()[2]["collections"],
+        "held": tree_use(os.getpid()).private_bytes,
+    }
 
 
 def grandchild_allocates(context, params):

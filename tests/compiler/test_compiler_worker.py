@@ -49,6 +49,19 @@ def test_one_process_serves_all_stages_of_a_toolchain(tmp_path):
     assert not is_running(pid)
 
 
+def test_what_a_stage_left_in_circles_is_freed_where_it_is_much(tmp_path):
+    """Searching a converter's modules takes most of a second: not for a stage that left little."""
+    with runner(tmp_path) as run:
+        before = run.run(spec("searches", turn=0)).data
+        run.run(spec("leaves_a_circle", bytes=64 << 20))
+        freed = run.run(spec("searches", turn=1)).data
+        run.run(spec("leaves_a_circle", bytes=1 << 20))
+        after = run.run(spec("searches", turn=2)).data
+    assert freed["searches"] > before["searches"]
+    assert freed["held"] < before["held"] + (32 << 20)
+    assert after["searches"] == freed["searches"]
+
+
 def test_prints_of_a_converter_do_not_break_the_protocol(tmp_path):
     with runner(tmp_path) as run:
         assert run.run(spec("noisy")).data == {"ok": True}
