@@ -10,7 +10,7 @@ the calibration on one with AVX2 alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeward.targets.profile import Hardware, Reached
 
@@ -65,12 +65,20 @@ KERNELS: Mapping[tuple[str, str], Kernel] = {
     ),
 }
 
-# ONNX Runtime with AVX2 alone: medians of nine calibrations (`edgeward targets calibrate`).
-WITHOUT_VNNI = Reached(
-    attention=0.116,
-    token={"fp32": 0.075, "int8-dynamic": 0.228, "int8-weights": 0.177, "int4-weights": 0.334},
-    prompt={"fp32": 0.93, "int8-dynamic": 1.15, "int8-weights": 0.61, "int4-weights": 0.91},
-)
+# With AVX2 alone. ONNX Runtime: medians of nine calibrations (`edgeward targets calibrate`).
+# llama.cpp: fitted to SmolLM2-135M's tokens and prompts (benchmarks/plan/reality.py).
+WITHOUT_VNNI: Mapping[str, Reached] = {
+    "onnxruntime": Reached(
+        attention=0.116,
+        token={"fp32": 0.075, "int8-dynamic": 0.228, "int8-weights": 0.177, "int4-weights": 0.334},
+        prompt={"fp32": 0.93, "int8-dynamic": 1.15, "int8-weights": 0.61, "int4-weights": 0.91},
+    ),
+    "llama": Reached(
+        attention=0.065,
+        token={"q8_0": 0.22, "q4_0": 0.28},
+        prompt={"q8_0": 0.63, "q4_0": 0.78},
+    ),
+}
 # A precision whose products are another's: floats of 16 bits are widened as they are loaded.
 _AS: Mapping[str, str] = {
     "fp16": "fp32",
@@ -85,7 +93,7 @@ def measured_kernels(hardware: Hardware, engine: str) -> Reached | None:
     """Return what an engine's kernels reach on a processor where that was measured."""
     if engine in hardware.kernels:
         return hardware.kernels[engine]
-    return WITHOUT_VNNI if engine == "onnxruntime" and sums_widen(hardware) else None
+    return WITHOUT_VNNI.get(engine) if sums_widen(hardware) else None
 
 
 def kernel_of(
@@ -100,4 +108,6 @@ def kernel_of(
         prompt = measured.prompt.get(same, 1.0)
         return Kernel(measured.token[same], prompt=prompt, attention=measured.attention, alone=True)
     found = KERNELS.get((format_name, precision), _PLAIN)
-    return _FALLEN_BACK if found is _K_QUANTS and columns % _BLOCK else found
+    if found is _K_QUANTS and columns % _BLOCK:
+        found = _FALLEN_BACK
+    return replace(found, attention=measured.attention) if measured else found

@@ -22,6 +22,7 @@ FAST = Reached(
     prompt=dict.fromkeys(("fp32", "int8-dynamic", "int4-weights"), 1.0),
 )
 CPU = "raspberry-pi-5"
+ONNX_RUNTIMES = WITHOUT_VNNI["onnxruntime"]
 
 
 @pytest.fixture
@@ -81,17 +82,19 @@ def test_what_another_engine_reaches_says_nothing(smollm2: ModelFacts) -> None:
 
 
 def test_precisions_that_are_multiplied_alike_are_as_fast() -> None:
-    kernels = {name: kernel_of("onnx", name, 512, WITHOUT_VNNI) for name in ("fp32", "bf16")}
+    kernels = {name: kernel_of("onnx", name, 512, ONNX_RUNTIMES) for name in ("fp32", "bf16")}
     assert kernels["fp32"] == kernels["bf16"]
-    mixed = kernel_of("onnx", "int4-mixed", 512, WITHOUT_VNNI)
-    assert mixed == kernel_of("onnx", "int4-weights", 512, WITHOUT_VNNI)
-    assert kernel_of("onnx", "fp8", 512, WITHOUT_VNNI) == kernel_of("onnx", "fp8", 512)
+    mixed = kernel_of("onnx", "int4-mixed", 512, ONNX_RUNTIMES)
+    assert mixed == kernel_of("onnx", "int4-weights", 512, ONNX_RUNTIMES)
+    unknown = kernel_of("onnx", "fp8", 512, ONNX_RUNTIMES)
+    assert unknown == replace(kernel_of("onnx", "fp8", 512), attention=ONNX_RUNTIMES.attention)
 
 
 def test_x86_without_vnni_has_a_table_of_its_own() -> None:
-    assert measured_kernels(load("x86-64-cpu").hardware, "onnxruntime") is WITHOUT_VNNI
+    for engine, reached in WITHOUT_VNNI.items():
+        assert measured_kernels(load("x86-64-cpu").hardware, engine) is reached
     assert measured_kernels(load("x86-64-avx512").hardware, "onnxruntime") is None
-    assert measured_kernels(load("x86-64-cpu").hardware, "llama") is None
+    assert measured_kernels(load("x86-64-cpu").hardware, "litert") is None
     assert measured_kernels(load(CPU).hardware, "onnxruntime") is None
 
 
