@@ -1,6 +1,6 @@
 """What ONNX Runtime's kernels reach here, in a process of its own.
 
-`python -m edgeward.targets.calibration_kernels THREADS` prints one JSON line, `Shares`: of the
+`python -m edgeward.targets.calibration_kernels THREADS` prints one JSON line, `Reached`: of the
 machine's float32 rate, which numpy's product reaches in the same minute, so that what slows the
 whole machine meanwhile does not count. The engine is loaded as bundles are. The graphs are written
 by `benchmarks/plan/calibration_graphs.py`.
@@ -12,12 +12,13 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .calibration import Clock, bytes_per_s, operations_per_s
+from .profile import Reached
 
 GRAPHS = Path(__file__).with_name("calibration_graphs")
 PRODUCTS = ("fp32", "int8-dynamic", "int8-weights", "int4-weights")
@@ -26,7 +27,7 @@ WIDTH, LAYERS = 2048, 8
 # How many weights have a scale, and how many tokens a prompt.
 BLOCK, PROMPT = 32, 128
 CONTEXT = 1024
-TURNS, TOKENS, PROMPTS = 5, 9, 1
+TURNS, SQUARES, TOKENS, PROMPTS = 5, 3, 9, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +49,11 @@ class Heads:
 ATTENTION = (Heads(16, 4, 64), Heads(8, 2, 128)) * 4
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Shares of the float32 rate: one token's attention, and by precision products of rows.
+def measure_kernels(threads: int) -> Reached:
+    """Return what is reached, a prompt's products too as shares of the float32 rate.
 
-    `attention` is beside the time that reading the cache takes.
+    EngineError where ONNX Runtime is not there.
     """
-
-    attention: float
-    token: Mapping[str, float]
-    prompt: Mapping[str, float]
-
-
-def measure_shares(threads: int) -> Shares:
-    """Return what is reached. EngineError where ONNX Runtime is not there."""
     clock = time.process_time if threads == 1 else time.perf_counter
     token, prompt = {}, {}
     for precision in PRODUCTS:
@@ -71,7 +63,7 @@ def measure_shares(threads: int) -> Shares:
         prompt[precision] = statistics.median(many for _, many in turns)
     attention = _session("attention", threads)
     shares = [_attention(attention, clock) for _ in range(TURNS)]
-    return Shares(statistics.median(shares), token, prompt)
+    return Reached(statistics.median(shares), token, prompt)
 
 
 def _session(name: str, threads: int) -> Any:
@@ -84,10 +76,10 @@ def _session(name: str, threads: int) -> Any:
 
 def _products(session: Any, clock: Clock) -> tuple[float, float]:
     """The shares of one row's products and of a prompt's."""
-    before = operations_per_s(clock, repetitions=TURNS)
+    before = operations_per_s(clock, repetitions=SQUARES)
     one = _rows_per_s(session, 1, TOKENS, clock)
     many = _rows_per_s(session, PROMPT, PROMPTS, clock)
-    after = operations_per_s(clock, repetitions=TURNS)
+    after = operations_per_s(clock, repetitions=SQUARES)
     each = 2 * WIDTH * WIDTH * LAYERS / statistics.mean((before, after))
     return one * each, many * each
 
@@ -101,7 +93,7 @@ def _rows_per_s(session: Any, rows: int, repetitions: int, clock: Clock) -> floa
 
 def _attention(session: Any, clock: Clock) -> float:
     binding = _bound(session)
-    rate = operations_per_s(clock, repetitions=TURNS)
+    rate = operations_per_s(clock, repetitions=SQUARES)
     seconds = median_s(lambda: session.run_with_iobinding(binding), TOKENS, clock)
     products = sum(4 * each.query * each.size * CONTEXT for each in ATTENTION)
     read = sum(2 * 4 * each.cached * each.size * CONTEXT for each in ATTENTION)
@@ -140,4 +132,4 @@ def median_s(call: Callable[[], object], repetitions: int, clock: Clock) -> floa
 
 
 if __name__ == "__main__":
-    json.dump(asdict(measure_shares(int(sys.argv[1]))), sys.stdout)
+    json.dump(asdict(measure_kernels(int(sys.argv[1]))), sys.stdout)

@@ -85,20 +85,24 @@ def speed_of(
         compute_share = engine.matrix
     said = hardware.achieved
     apart = hardware.cores_apart if unit == "npu" else 1
+    on_processor = unit == "cpu"
+    compute = said.get("compute", compute_share) / apart
     return Speed(
-        hardware.memory_bandwidth_bytes_per_s / apart * said.get("bandwidth", bandwidth_share),
-        rate / apart * said.get("compute", compute_share) * (kernel.prompt if unit == "cpu" else 1),
-        _in_floats(hardware, unit, multiplies, rate) / apart * said.get("compute", compute_share),
-        (engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if unit == "cpu" else 0.0),
-        _share(hardware, unit, kernel.token),
-        _share(hardware, unit, kernel.attention or engine.attention),
-        unit == "gpu",
-        unit == "cpu",
-        engine.on_chip,
-        engine.link or math.inf,
-        engine.packing if unit == "cpu" else None,
-        engine.moved_bytes if unit == "cpu" and kernel.alone else 0.0,
-        engine.compares if unit == "cpu" and kernel.alone else None,
+        bytes_per_s=hardware.memory_bandwidth_bytes_per_s
+        / apart
+        * said.get("bandwidth", bandwidth_share),
+        operations_per_s=rate * compute * (kernel.prompt if on_processor else 1),
+        float_operations_per_s=_in_floats(hardware, unit, multiplies, rate) * compute,
+        layer_s=(engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if on_processor else 0.0),
+        token_operations_per_s=_share(hardware, unit, kernel.token),
+        attention_operations_per_s=_share(hardware, unit, kernel.attention or engine.attention),
+        in_turn=unit == "gpu",
+        one_by_one=on_processor,
+        on_chip=engine.on_chip,
+        link_bytes_per_s=engine.link or math.inf,
+        packing=engine.packing if on_processor else None,
+        moved_bytes=engine.moved_bytes if on_processor and kernel.alone else 0.0,
+        compares=engine.compares if on_processor and kernel.alone else None,
     )
 
 
