@@ -103,7 +103,16 @@ def _kernels(threads: int) -> tuple[Reached | None, str]:
         return None, f"ONNX Runtime's kernels could not be measured ({error.why[:80]})"
     if found is None:
         return None, "ONNX Runtime is not installed, its kernels are not measured"
+    if not _is_plausible(found):
+        return None, "ONNX Runtime's kernels could not be measured: others use the processor"
     return found, "ONNX Runtime's kernels"
+
+
+def _is_plausible(found: Reached) -> bool:
+    """A token's products are never faster than a prompt's, nor is its attention."""
+    pairs = [(found.token[name], found.prompt[name]) for name in found.token]
+    pairs.append((found.attention, found.prompt["fp32"]))
+    return all(0 < one <= many for one, many in pairs)
 
 
 def document(

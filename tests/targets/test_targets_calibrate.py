@@ -85,6 +85,20 @@ def test_a_machine_that_cannot_hold_the_graphs_is_calibrated_without_them(
     assert "hardware.kernels" not in text
 
 
+@pytest.mark.parametrize(
+    ("attention", "token", "taken"), [(0.1, 0.1, True), (9.0, 0.1, False), (0.1, 2.4, False)]
+)
+def test_what_no_processor_does_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, attention: float, token: float, *, taken: bool
+) -> None:
+    reached = Reached(attention, {"fp32": token}, {"fp32": 0.9})
+    monkeypatch.setattr("edgeward.targets.calibrate.measure", lambda _: Rates(1, 2e10, 1e11))
+    monkeypatch.setattr("edgeward.targets.calibrate.measure_kernels", lambda _: reached)
+    text, said = calibrated("mine", 1)
+    assert ("hardware.kernels" in text) is taken
+    assert ("others use the processor" in said) is not taken
+
+
 CITED = '\n[sources]\n"hardware.kernels" = "a test"\n'
 
 
