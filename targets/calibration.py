@@ -23,13 +23,18 @@ def best_s(
     call: Callable[[], object], repetitions: int = REPETITIONS, clock: Clock = time.perf_counter
 ) -> float:
     """Return the seconds of the fastest of some calls, after one that warms up."""
+    return max(min(each_s(call, repetitions, clock)), 1e-9)
+
+
+def each_s(call: Callable[[], object], repetitions: int, clock: Clock) -> list[float]:
+    """Return the seconds of each of some calls, after one that warms up."""
     call()
     durations = []
     for _ in range(repetitions):
         start = clock()
         call()
         durations.append(clock() - start)
-    return max(min(durations), 1e-9)
+    return durations
 
 
 def measure_rates(

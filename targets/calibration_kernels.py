@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .calibration import Clock, bytes_per_s, operations_per_s
+from .calibration import Clock, bytes_per_s, each_s, operations_per_s
 from .profile import Reached
 
 GRAPHS = Path(__file__).with_name("calibration_graphs")
@@ -125,14 +125,8 @@ def usual_s(call: Callable[[], object], repetitions: int, clock: Clock) -> float
 
     Of the fastest by a clock that counts what other programs take meanwhile.
     """
-    call()
-    durations = []
-    for _ in range(repetitions):
-        start = clock()
-        call()
-        durations.append(clock() - start)
     pick = min if clock is time.perf_counter else statistics.median
-    return max(pick(durations), 1e-9)
+    return max(pick(each_s(call, repetitions, clock)), 1e-9)
 
 
 if __name__ == "__main__":
