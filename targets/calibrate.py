@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,6 @@ from .units import format_bandwidth, format_rate
 from .write import render
 
 TIMEOUT_S = 300.0
-_KERNELS = "calibration_kernels"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Rounded down to three digits: a machine's own noise is larger.
 _DIGITS = 3
@@ -32,10 +31,22 @@ _INT8_TIMES = 2.5
 # Without an instruction that sums four 8-bit products: measured with AVX2 alone, dynamic int8's
 # prompts beside float32's, 1.1 to 1.6 in ten models (docs/planning.md).
 _INT8_TIMES_WIDENED = 1.5
-_KERNELS_SOURCE = (
-    "measured on this machine with ONNX Runtime, beside numpy's products: medians of five turns"
-)
 _SUMS_OF_FOUR = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
+
+
+@dataclass(frozen=True, slots=True)
+class KernelScript:
+    """What measures an engine's kernels: the module that the engine is, and the one that is run."""
+
+    title: str
+    needs: str
+    script: str
+
+
+SCRIPTS: Mapping[str, KernelScript] = {
+    "onnxruntime": KernelScript("ONNX Runtime", "onnxruntime", "calibration_onnxruntime"),
+    "llama": KernelScript("llama.cpp", "llama_cpp", "calibration_llama"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +64,23 @@ def measure(threads: int) -> Rates:
     return Rates(threads, float(found["bytes_per_s"]), float(found["operations_per_s"]))
 
 
-def measure_kernels(threads: int) -> Reached | None:
-    """Return what ONNX Runtime's kernels reach, None where it is not installed.
+def measure_kernels(engine: str, threads: int, python: str = sys.executable) -> Reached | None:
+    """Return what the kernels of one of SCRIPTS reach, None where the engine is not installed.
 
-    Takes half a minute; EdgewardError where it fails.
+    Takes half a minute to a minute. `python` is another interpreter, which has the engine.
+    EdgewardError where it fails.
     """
-    if find_spec("onnxruntime") is None:
+    script = SCRIPTS[engine]
+    if python == sys.executable and find_spec(script.needs) is None:
         return None
-    found = _told(_KERNELS, threads)
+    found = _told(script.script, threads, python)
     return Reached(found["attention"], found["token"], found["prompt"])
 
 
-def _told(module: str, threads: int) -> dict[str, Any]:
+def _told(module: str, threads: int, python: str = sys.executable) -> dict[str, Any]:
     """What a measuring module prints, run with a number of threads."""
     environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
-    command = [sys.executable, "-m", f"edgeward.targets.{module}", str(threads)]
+    command = [python, "-m", f"edgeward.targets.{module}", str(threads)]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, timeout=TIMEOUT_S, check=True
@@ -81,8 +94,8 @@ def _told(module: str, threads: int) -> dict[str, Any]:
 def calibrated(name: str, threads: int | None = None) -> tuple[str, str]:
     """Return this machine's profile as TOML, and a line on what was measured.
 
-    The profile has the figures of `threads` threads, of all cores where that is None; those of
-    ONNX Runtime's kernels where it is installed.
+    The profile has the figures of `threads` threads, of all cores where that is None; those of an
+    engine's kernels where it is installed.
     """
     if not TARGET.fullmatch(name):
         raise UsageError(f"{name[:80]!a} is no name for a target", why="use a-z, 0-9 and hyphens")
@@ -90,33 +103,35 @@ def calibrated(name: str, threads: int | None = None) -> tuple[str, str]:
     chosen = threads or fingerprint.cores
     rates = [measure(count) for count in sorted({1, chosen})]
     found = next(each for each in rates if each.threads == chosen)
-    kernels, told = _kernels(chosen)
-    said = "; ".join([*(_words(each) for each in rates), told])
+    tried = {engine: _kernels(engine, chosen) for engine in SCRIPTS}
+    said = "; ".join([*(_words(each) for each in rates), *(told for _, told in tried.values())])
+    kernels = {engine: reached for engine, (reached, _) in tried.items() if reached}
     return render(document(fingerprint, found, said, kernels)), said
 
 
-def _kernels(threads: int) -> tuple[Reached | None, str]:
-    """What kernels reach, in words too; a machine that cannot hold their graphs goes without."""
+def _kernels(engine: str, threads: int) -> tuple[Reached | None, str]:
+    """What kernels reach, in words too; a machine that cannot hold their models goes without."""
+    title = SCRIPTS[engine].title
     try:
-        found = measure_kernels(threads)
+        found = measure_kernels(engine, threads)
     except EdgewardError as error:
-        return None, f"ONNX Runtime's kernels could not be measured ({error.why[:80]})"
+        return None, f"{title}'s kernels could not be measured ({error.why[:80]})"
     if found is None:
-        return None, "ONNX Runtime is not installed, its kernels are not measured"
+        return None, f"{title} is not installed, its kernels are not measured"
     if not _is_plausible(found):
-        return None, "ONNX Runtime's kernels could not be measured: others use the processor"
-    return found, "ONNX Runtime's kernels"
+        return None, f"{title}'s kernels could not be measured: others use the processor"
+    return found, f"{title}'s kernels"
 
 
 def _is_plausible(found: Reached) -> bool:
-    """A token's products are never faster than a prompt's, nor is its attention."""
+    """A token's products are never faster than a prompt's, nor is its attention than floats'."""
     pairs = [(found.token[name], found.prompt[name]) for name in found.token]
-    pairs.append((found.attention, found.prompt["fp32"]))
+    pairs.append((found.attention, next(iter(found.prompt.values()))))
     return all(0 < one <= many for one, many in pairs)
 
 
 def document(
-    fingerprint: Fingerprint, rates: Rates, said: str, kernels: Reached | None = None
+    fingerprint: Fingerprint, rates: Rates, said: str, kernels: Mapping[str, Reached] | None = None
 ) -> Mapping[str, object]:
     """Return the profile's content: what the probe tells, with rates that were measured."""
     content = dict(profile_document(fingerprint))
@@ -133,7 +148,7 @@ def document(
         **hardware,
         "memory_bandwidth": format_bandwidth(bandwidth),
         "achieved": {"bandwidth": 1.0, "compute": 1.0},
-        "kernels": {"onnxruntime": _written(kernels, times)} if kernels else {},
+        "kernels": {name: _written(reached, times) for name, reached in (kernels or {}).items()},
         "units": {"cpu": {**unit, "rates": {"fp32": format_rate(rate), "int8": format_rate(int8)}}},
     }
     measured = f"measured on this machine, {rates.threads} threads, numpy, best of 15"
@@ -143,7 +158,7 @@ def document(
         "hardware.achieved": (
             "ONNX Runtime and llama.cpp on one thread beside these figures: benchmarks/plan"
         ),
-        **({"hardware.kernels": _KERNELS_SOURCE} if kernels else {}),
+        **({"hardware.kernels": _kernels_source(kernels)} if kernels else {}),
         "hardware.units.cpu.rates.fp32": f"{measured}: a product of 1024 x 1024 matrices",
         "hardware.units.cpu.rates.int8": (
             "estimate: 2.5 times fp32, as dynamic int8 reached in benchmarks/onnx/report/report.md"
@@ -167,6 +182,11 @@ def _written(kernels: Reached, int8_times: float) -> dict[str, object]:
         else float(f"{value:.3g}")
         for key, value in written.items()
     }
+
+
+def _kernels_source(engines: Iterable[str]) -> str:
+    titles = " and ".join(SCRIPTS[name].title for name in engines)
+    return f"measured on this machine with {titles}, beside numpy's products: medians of turns"
 
 
 def save(name: str, text: str) -> Path:

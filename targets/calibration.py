@@ -8,6 +8,7 @@ timed by the processor's clock, which leaves out what other programs took; sever
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +36,15 @@ def each_s(call: Callable[[], object], repetitions: int, clock: Clock) -> list[f
         call()
         durations.append(clock() - start)
     return durations
+
+
+def usual_s(call: Callable[[], object], repetitions: int, clock: Clock) -> float:
+    """Return the seconds of the median call, after one that warms up.
+
+    Of the fastest by a clock that counts what other programs take meanwhile.
+    """
+    pick = min if clock is time.perf_counter else statistics.median
+    return max(pick(each_s(call, repetitions, clock)), 1e-9)
 
 
 def measure_rates(

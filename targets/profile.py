@@ -34,8 +34,9 @@ class Unit:
 class Reached:
     """What an engine was measured to reach on the processor, as shares of a rate.
 
-    `attention` is one token's over its cache and `token` one token's products by precision, of the
-    float32 rate; `prompt` a prompt's products, of the rate that its weights are multiplied at.
+    `attention` is one token's over its cache and `token` one token's products, of the float32 rate;
+    `prompt` a prompt's products, of the rate that its weights are multiplied at. Products are told
+    by precision, for llama.cpp by the type of a tensor, as a file mixes several.
     """
 
     attention: float

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from edgeward.targets.calibration_kernels import (
+from edgeward.targets.calibration_onnxruntime import (
     ATTENTION,
     BLOCK,
     GRAPHS,

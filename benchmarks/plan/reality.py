@@ -29,7 +29,14 @@ from edgeward.errors import UnsupportedError
 from edgeward.runtimes.engines.litert_file import read_tflite
 from edgeward.runtimes.engines.litert_slots import layout_of
 from edgeward.runtimes.output import print_rows
-from edgeward.targets.calibrate import THREADS, Rates, document, measure, measure_kernels
+from edgeward.targets.calibrate import (
+    SCRIPTS,
+    THREADS,
+    Rates,
+    document,
+    measure,
+    measure_kernels,
+)
 from edgeward.targets.fingerprint import Fingerprint
 from edgeward.targets.load import load, names
 from edgeward.targets.match import best
@@ -62,7 +69,7 @@ def main() -> None:
     parser.add_argument("--peaks", action="store_true")
     parser.add_argument("-o", "--output", default="table")
     asked = parser.parse_args()
-    machine = None if asked.peaks else Machine(probe(), measure_kernels(1))
+    machine = None if asked.peaks else Machine(probe(), kernels_of(asked.bundles, asked.python))
     print(machine or found_profile().title, file=sys.stderr)
     contexts = [int(each) for each in asked.contexts.split(",")]
     times = 1 if asked.peaks else TIMES
@@ -91,7 +98,7 @@ class Machine:
     """This machine, and what its kernels reach of its rates on one thread."""
 
     fingerprint: Fingerprint
-    kernels: Reached | None
+    kernels: Mapping[str, Reached]
 
     def profile(self, rates: Sequence[Rates]) -> Profile:
         """Return the calibrated profile of the mean of some rates."""
@@ -105,6 +112,20 @@ class Machine:
             content = document(self.fingerprint, mean, "", self.kernels)
             path.write_text(render(content), encoding="utf-8")
             return load(path)
+
+
+def kernels_of(bundles: Sequence[Path], python: str) -> dict[str, Reached]:
+    """Return what the kernels of the bundles' engines reach on one thread, where that is told."""
+    formats = {recipe_of(bundle).format for bundle in bundles}
+    engines = [ENGINES[name] for name in sorted(formats) if ENGINES[name] in SCRIPTS]
+    found = {name: measure_kernels(name, 1, python) for name in engines}
+    return {name: reached for name, reached in found.items() if reached}
+
+
+def recipe_of(bundle: Path) -> Recipe:
+    """Return what a bundle was made by."""
+    recipe = json.loads((bundle / "manifest.json").read_text())["recipe"]
+    return Recipe(recipe["format"], recipe["precision"])
 
 
 def found_profile() -> Profile:
@@ -131,16 +152,16 @@ def compared(
 ) -> dict[str, object]:
     """Return predicted and measured figures, errors in percent of the measured."""
     manifest = json.loads((bundle / "manifest.json").read_text())
-    recipe = manifest["recipe"]
+    recipe = recipe_of(bundle)
     command = [python, str(ASKED), str(bundle), str(context), str(prompt)]
     found, profile = asked_of(command, machine, times)
     facts = read_facts(str(bundle / "config.json"))
     plan = plan_model(
         facts,
         profile,
-        Recipe(recipe["format"], recipe["precision"]),
+        recipe,
         None if facts.kind == "vision" else context,
-        engine=Engine(ENGINES[recipe["format"]], ">=0", None, ("CPU",), {}),
+        engine=Engine(ENGINES[recipe.format], ">=0", None, ("CPU",), {}),
         prompt=None if manifest.get("parts") else prompt,
     )
     peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s

@@ -44,7 +44,7 @@ class LlamaSession:
     def __init__(self, path: Path, header: GgufHeader, options: EngineOptions) -> None:
         self.parts: Mapping[str, EngineSession] = {}
         on_processor = bool(options.providers) and options.providers[0].startswith(_PROCESSOR)
-        copied = _is_better_read(path, header)
+        copied = is_file_better_read(path, header)
         with huge_pages() if copied else nullcontext():
             self.native = Model(path, on_processor=on_processor, copied=copied)
         if ROLE in options.parts:
@@ -99,8 +99,8 @@ def open_model(path: Path, options: EngineOptions) -> LlamaSession:
     return LlamaSession(path, checked_header(path), options)
 
 
-def _is_better_read(path: Path, header: GgufHeader) -> bool:
-    """Whether mapping the model's files would keep much of them in memory twice."""
+def is_file_better_read(path: Path, header: GgufHeader) -> bool:
+    """Say whether mapping a model's files would keep much of them in memory twice."""
     others = map(read_header, split_paths(path)[1:])
     tensors = [tensor for one in (header, *others) for tensor in one.tensors]
     repacked = repacked_bytes(tensors, processor_features())

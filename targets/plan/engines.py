@@ -85,7 +85,6 @@ _LLAMA = EngineCost(
     70 * MIB,
     318 * MIB,
     chunk=512,
-    attention=0.138,
     # fitted: the prompts of llama.cpp with CUDA in benchmarks/plan/published.toml, not held back
     matrix=0.25,
     layer_s=_LLAMA_LAUNCHES,

@@ -2,19 +2,24 @@
 
 One token multiplies each weight once. With few threads, unpacking it takes longer than reading it;
 with many, or on an accelerator, the memory decides. `edgeward targets calibrate` measures those of
-ONNX Runtime alone; the figures here are for targets that nobody measured: of SmolLM2-135M and a
-wider random Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py), and of
-the calibration on one with AVX2 alone.
+ONNX Runtime and llama.cpp; the figures here are for targets that nobody measured: of SmolLM2-135M
+and a wider random Llama on one thread of an EPYC with AVX-512 VNNI (benchmarks/plan/reality.py),
+and of the calibration on one with AVX2 alone.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edgeward.targets.profile import Hardware, Reached
+from edgeward.targets.profile import Hardware, Reached, Recipe
 
+from .facts import ModelFacts
 from .memory import sums_widen
+from .precision import Weights, is_looked_up
+from .roles import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,6 @@ class Kernel:
 
 
 _PLAIN = Kernel()
-_K_QUANTS = Kernel(0.60)
-# Rows that are no multiple of 256 fall back to types that nothing packs: q5_0, q5_1, q8_0.
-_FALLEN_BACK = Kernel(0.25)
-_BLOCK = 256
 KERNELS: Mapping[tuple[str, str], Kernel] = {
     # Activations are rounded before each product: a few operators more.
     ("onnx", "int8-dynamic"): Kernel(layer_s=80e-6),
@@ -54,19 +55,28 @@ KERNELS: Mapping[tuple[str, str], Kernel] = {
     ),
     ("tflite", "int8-dynamic"): Kernel(prompt=0.57),
     ("tflite", "int4-weights"): Kernel(prompt=0.33),
-    ("gguf", "q8_0"): Kernel(0.39),
-    ("gguf", "q4_0"): Kernel(0.50),
-    **dict.fromkeys(
-        [
-            ("gguf", name)
-            for name in ("q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_m", "q2_k")
-        ],
-        _K_QUANTS,
-    ),
 }
 
-# With AVX2 alone. ONNX Runtime: medians of nine calibrations (`edgeward targets calibrate`).
-# llama.cpp: fitted to SmolLM2-135M's tokens and prompts (benchmarks/plan/reality.py).
+# llama.cpp's, by the types of a file's tensors: fitted to SmolLM2-135M's tokens on an EPYC with
+# AVX-512 VNNI; those of few bits as calibrated on a Xeon that has it.
+WITH_VNNI: Mapping[str, Reached] = {
+    "llama": Reached(
+        attention=0.138,
+        token={
+            "q8_0": 0.39,
+            "q4_0": 0.50,
+            **dict.fromkeys(("q6_k", "q5_k", "q4_k", "q3_k", "q2_k"), 0.60),
+            # What rows fall back to that are no multiple of 256.
+            **dict.fromkeys(("q5_0", "q5_1"), 0.21),
+            "iq3_s": 0.08,
+            **dict.fromkeys(("iq3_xxs", "iq2_xs"), 0.11),
+            **dict.fromkeys(("iq2_s", "iq2_xxs"), 0.14),
+        },
+        prompt={},
+    ),
+}
+# With AVX2 alone: medians of nine calibrations of ONNX Runtime; llama.cpp's are fitted to the
+# tokens and prompts of SmolLM2-135M (benchmarks/plan/reality.py).
 WITHOUT_VNNI: Mapping[str, Reached] = {
     "onnxruntime": Reached(
         attention=0.116,
@@ -89,25 +99,58 @@ _AS: Mapping[str, str] = {
 }
 
 
+# Names of one engine.
+_SAME: Mapping[str, str] = {"llama-cpp": "llama", "llama-before-graphs": "llama"}
+
+
 def measured_kernels(hardware: Hardware, engine: str) -> Reached | None:
-    """Return what an engine's kernels reach on a processor where that was measured."""
-    if engine in hardware.kernels:
-        return hardware.kernels[engine]
-    return WITHOUT_VNNI.get(engine) if sums_widen(hardware) else None
+    """Return what an engine's kernels reach on a processor: what was measured there, or a table."""
+    name = _SAME.get(engine, engine)
+    if name in hardware.kernels:
+        return hardware.kernels[name]
+    return (WITHOUT_VNNI if sums_widen(hardware) else WITH_VNNI).get(name)
 
 
 def kernel_of(
-    format_name: str, precision: str, columns: int, measured: Reached | None = None
+    recipe: Recipe, facts: ModelFacts, weights: Weights, measured: Reached | None = None
 ) -> Kernel:
-    """Return what is known of a precision's kernels for rows of so many columns.
+    """Return what is known of the kernels that a model's weights in a recipe need.
 
-    What was `measured` on the target goes before. Where nothing is known the memory alone decides.
+    What was `measured` goes before. Where nothing is known the memory alone decides.
     """
-    same = _AS.get(precision, precision)
-    if measured is not None and same in measured.token:
-        prompt = measured.prompt.get(same, 1.0)
-        return Kernel(measured.token[same], prompt=prompt, attention=measured.attention, alone=True)
-    found = KERNELS.get((format_name, precision), _PLAIN)
-    if found is _K_QUANTS and columns % _BLOCK:
-        found = _FALLEN_BACK
-    return replace(found, attention=measured.attention) if measured else found
+    known = KERNELS.get((recipe.format, recipe.precision), _PLAIN)
+    if measured is None:
+        return known
+    if weights.types:
+        token, prompt = _mixed(facts, weights, measured)
+    else:
+        same = _AS.get(recipe.precision, recipe.precision)
+        token, prompt = measured.token.get(same, 0.0), measured.prompt.get(same, 1.0)
+    if not token:
+        return replace(known, attention=measured.attention)
+    return Kernel(token, prompt=prompt, attention=measured.attention, alone=True)
+
+
+def _mixed(facts: ModelFacts, weights: Weights, measured: Reached) -> tuple[float, float]:
+    """What tensors of several types reach together, a token's and a prompt's.
+
+    Of a type that nobody measured, a token waits for the memory alone, and a prompt has the whole
+    rate. A prompt is multiplied with the head once, which does not count.
+    """
+    layers: Counter[str] = Counter()
+    heads: Counter[str] = Counter()
+    for tensor, name, _ in weights.types:
+        if not tensor.is_matrix or is_looked_up(facts, tensor):
+            continue
+        kind = kind_of(tensor.name)
+        share = facts.active_experts / facts.experts if kind == "experts" else 1.0
+        counted = heads if kind in ("head", "embedding") else layers
+        counted[name] += round(tensor.count * share)
+    token = _together(layers + heads, measured.token, math.inf)
+    return token, _together(layers, measured.prompt, 1.0) or 1.0
+
+
+def _together(products: Mapping[str, int], shares: Mapping[str, float], unknown: float) -> float:
+    """The share of products of several types, one after the other; 0 where none takes time."""
+    times = sum(count / shares.get(name, unknown) for name, count in products.items())
+    return sum(products.values()) / times if times else 0.0

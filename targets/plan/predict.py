@@ -93,7 +93,7 @@ def plan_model(
     cost, unit = cost_of(chosen.name), unit_of(profile, chosen, recipe.precision)
     weights = loaded(facts, recipe, cost, unit)
     measured = measured_kernels(profile.hardware, chosen.name)
-    kernel = kernel_of(recipe.format, recipe.precision, facts.hidden, measured)
+    kernel = kernel_of(recipe, facts, weights, measured)
     bits = CACHE_BITS[cache] if cache else weights.cache_bits
     memory = memory_of(
         facts,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import pytest
 from documents import ROOT
+from llama_here import llama_here
 
+from edgeward.compiler.recipe import RECIPES
 from edgeward.errors import ProfileError, UsageError
-from edgeward.targets import calibration_kernels
-from edgeward.targets.calibrate import Rates, calibrated, document, measure_kernels, save
+from edgeward.runtimes.bundle.gguf_header import read_header
+from edgeward.targets import calibration_llama, calibration_onnxruntime
+from edgeward.targets.calibrate import SCRIPTS, Rates, calibrated, document, measure_kernels, save
 from edgeward.targets.calibration import measure_rates
-from edgeward.targets.calibration_kernels import GRAPHS, PRODUCTS
+from edgeward.targets.calibration_onnxruntime import GRAPHS, PRODUCTS
 from edgeward.targets.load import load
+from edgeward.targets.plan.gguf_mix import BLOCKS, MIXES
 from edgeward.targets.plan.memory import sums_widen
 from edgeward.targets.present import show_rows
 from edgeward.targets.probe import probe
@@ -54,7 +59,9 @@ def test_what_kernels_reach_is_written_and_read(tmp_path: Path) -> None:
     )
     here = replace(probe(), arch="x86_64", cpu_flags=("avx2", "fma"))
     path = tmp_path / "mine.toml"
-    path.write_text(render(document(here, Rates(1, 2e10, 1e11), "1 threads", reached)))
+    path.write_text(
+        render(document(here, Rates(1, 2e10, 1e11), "1 threads", {"onnxruntime": reached}))
+    )
     profile = load(path)
     found = profile.hardware.kernels["onnxruntime"]
     assert found.attention == 0.123
@@ -68,18 +75,25 @@ def test_what_kernels_reach_is_written_and_read(tmp_path: Path) -> None:
     assert "ONNX Runtime" in str(keys["hardware.kernels.onnxruntime.attention"]["source"])
 
 
-def test_a_machine_without_onnx_runtime_is_calibrated_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("engine", SCRIPTS)
+def test_a_machine_without_an_engine_is_calibrated_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    monkeypatch.setattr("edgeward.targets.calibrate.find_spec", lambda _: None)
-    assert measure_kernels(1) is None
-
-
-def test_a_machine_that_cannot_hold_the_graphs_is_calibrated_without_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    missing = replace(SCRIPTS[engine], needs="not_there")
+    monkeypatch.setattr("edgeward.targets.calibrate.SCRIPTS", {engine: missing})
     monkeypatch.setattr("edgeward.targets.calibrate.measure", lambda _: Rates(1, 2e10, 1e11))
-    monkeypatch.setattr("edgeward.targets.calibrate._KERNELS", "not_there")
+    assert measure_kernels(engine, 1) is None
+    text, said = calibrated("mine", 1)
+    assert f"{missing.title} is not installed" in said
+    assert "hardware.kernels" not in text
+
+
+def test_a_machine_that_cannot_hold_the_models_is_calibrated_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = {"onnxruntime": replace(SCRIPTS["onnxruntime"], script="not_there")}
+    monkeypatch.setattr("edgeward.targets.calibrate.measure", lambda _: Rates(1, 2e10, 1e11))
+    monkeypatch.setattr("edgeward.targets.calibrate.SCRIPTS", broken)
     text, said = calibrated("mine", 1)
     assert "kernels could not be measured" in said
     assert "hardware.kernels" not in text
@@ -93,7 +107,7 @@ def test_what_no_processor_does_is_not_written(
 ) -> None:
     reached = Reached(attention, {"fp32": token}, {"fp32": 0.9})
     monkeypatch.setattr("edgeward.targets.calibrate.measure", lambda _: Rates(1, 2e10, 1e11))
-    monkeypatch.setattr("edgeward.targets.calibrate.measure_kernels", lambda _: reached)
+    monkeypatch.setattr("edgeward.targets.calibrate.measure_kernels", lambda *_: reached)
     text, said = calibrated("mine", 1)
     assert ("hardware.kernels" in text) is taken
     assert ("others use the processor" in said) is not taken
@@ -129,15 +143,54 @@ def test_the_graphs_are_what_their_script_writes() -> None:
     assert files == module.graphs()
 
 
+def plausible(found: Reached) -> bool:
+    return 0 < found.attention < 16 and all(
+        0 < share < 16 for share in [*found.token.values(), *found.prompt.values()]
+    )
+
+
 @pytest.mark.slow
 def test_kernels_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURNS", "TOKENS", "PROMPTS"):
-        monkeypatch.setattr(calibration_kernels, name, 1)
-    found = calibration_kernels.measure_kernels(1)
+        monkeypatch.setattr(calibration_onnxruntime, name, 1)
+    found = calibration_onnxruntime.measure_kernels(1)
     assert set(found.token) == set(found.prompt) == set(PRODUCTS)
-    assert all(0 < share < 16 for share in [*found.token.values(), *found.prompt.values()])
+    assert plausible(found)
     assert found.token["fp32"] < found.prompt["fp32"]
-    assert 0 < found.attention < 16
+
+
+@pytest.mark.slow
+def test_llama_cpps_kernels_are_measured_by_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of types that are mapped, packed anew, and computed in float32."""
+    llama_here(tmp_path / "llama")
+    for name, value in (("TURNS", 1), ("TOKENS", 1), ("TYPES", ("f32", "q4_0", "q6_k"))):
+        monkeypatch.setattr(calibration_llama, name, value)
+    found = calibration_llama.measure_kernels(1)
+    assert set(found.token) == set(found.prompt) == {"f32", "q4_0", "q6_k"}
+    assert plausible(found)
+
+
+def test_llama_cpps_kernels_are_those_of_the_mixes_that_recipes_make() -> None:
+    gguf = [recipe.precision for recipe in RECIPES.values() if recipe.format == "gguf"]
+    made = {MIXES[precision] for precision in gguf if precision in MIXES}
+    assert {"q4_k", "iq2_xxs"} <= made <= set(calibration_llama.TYPES) <= set(BLOCKS)
+
+
+@pytest.mark.parametrize("kind", ["f16", "q4_k", "iq4_xs"])
+def test_a_blank_file_is_a_gguf_file(tmp_path: Path, kind: str) -> None:
+    model = calibration_llama.products_of(kind)
+    path = tmp_path / "blank.gguf"
+    model.write(path)
+    header = read_header(path)
+    in_layers = [
+        one for one in header.tensors if one.type_name == kind.upper() and "blk" in one.name
+    ]
+    assert header.architecture == "llama"
+    assert sum(prod(one.shape) for one in in_layers) == model.multiplied
+    assert path.stat().st_size >= sum(one.size for one in header.tensors)
+    assert path.stat().st_blocks * 512 < 1 << 20
 
 
 def test_rates_are_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,16 @@ from test_plan_predict import bare
 
 from edgeward.targets.load import load
 from edgeward.targets.plan.facts import ModelFacts
-from edgeward.targets.plan.kernels import WITHOUT_VNNI, kernel_of, measured_kernels
+from edgeward.targets.plan.gguf_mix import BLOCKS
+from edgeward.targets.plan.kernels import (
+    WITH_VNNI,
+    WITHOUT_VNNI,
+    Kernel,
+    kernel_of,
+    measured_kernels,
+)
 from edgeward.targets.plan.moved import moved_numbers
+from edgeward.targets.plan.precision import weights_of
 from edgeward.targets.plan.predict import Prediction, plan_model
 from edgeward.targets.plan.read import read_facts
 from edgeward.targets.profile import Profile, Reached, Recipe
@@ -81,21 +90,72 @@ def test_what_another_engine_reaches_says_nothing(smollm2: ModelFacts) -> None:
     assert planned(smollm2, reaching(slow, "llama"), "fp32").tpot_s == usual.tpot_s
 
 
-def test_precisions_that_are_multiplied_alike_are_as_fast() -> None:
-    kernels = {name: kernel_of("onnx", name, 512, ONNX_RUNTIMES) for name in ("fp32", "bf16")}
-    assert kernels["fp32"] == kernels["bf16"]
-    mixed = kernel_of("onnx", "int4-mixed", 512, ONNX_RUNTIMES)
-    assert mixed == kernel_of("onnx", "int4-weights", 512, ONNX_RUNTIMES)
-    unknown = kernel_of("onnx", "fp8", 512, ONNX_RUNTIMES)
-    assert unknown == replace(kernel_of("onnx", "fp8", 512), attention=ONNX_RUNTIMES.attention)
+def kernel(facts: ModelFacts, format_name: str, precision: str, measured: Reached | None) -> Kernel:
+    weights = weights_of(facts, format_name, precision)
+    return kernel_of(Recipe(format_name, precision), facts, weights, measured)
 
 
-def test_x86_without_vnni_has_a_table_of_its_own() -> None:
+def test_precisions_that_are_multiplied_alike_are_as_fast(smollm2: ModelFacts) -> None:
+    for one, other in (("fp32", "bf16"), ("int4-weights", "int4-mixed")):
+        assert kernel(smollm2, "onnx", one, ONNX_RUNTIMES) == kernel(
+            smollm2, "onnx", other, ONNX_RUNTIMES
+        )
+    unknown = kernel(smollm2, "onnx", "fp32", replace(ONNX_RUNTIMES, token={}, prompt={}))
+    assert unknown == Kernel(attention=ONNX_RUNTIMES.attention)
+
+
+def test_a_files_types_take_their_time_one_after_the_other(smollm2: ModelFacts) -> None:
+    """Rows of 576 fall back from q4_k and q6_k to q5_0 and q8_0; the head is of words' table."""
+    reached = Reached(0.1, {"q5_0": 0.2, "q8_0": 0.1}, {"q5_0": 0.5, "q8_0": 0.8})
+    counts: Counter[str] = Counter()
+    for tensor, name, _ in weights_of(smollm2, "gguf", "q4_k_m").types:
+        counts[name] += tensor.count if tensor.is_matrix else 0
+    head = 49152 * 576
+    q5, q8, others = (
+        counts["q5_0"],
+        counts["q8_0"],
+        counts.total() - counts["q5_0"] - counts["q8_0"],
+    )
+    found = kernel(smollm2, "gguf", "q4_k_m", reached)
+    assert min(q5, q8) > 10**7
+    assert found.token == pytest.approx((q5 + q8 + others) / (q5 / 0.2 + q8 / 0.1))
+    assert found.prompt == pytest.approx(
+        (q5 + q8 + others - head) / (q5 / 0.5 + (q8 - head) / 0.8 + others)
+    )
+
+
+def test_of_a_type_that_nobody_measured_the_memory_decides(smollm2: ModelFacts) -> None:
+    found = kernel(smollm2, "gguf", "q8_0", Reached(0.1, {"q4_0": 0.2}, {"q4_0": 0.2}))
+    assert (found.token, found.prompt) == (0, 1)
+
+
+def test_a_table_that_is_looked_up_is_not_multiplied(tmp_path: Path) -> None:
+    """Of a head of its own; and of experts those that a token goes through."""
+    facts = read_facts(str(bare("mixtral-8x7b", tmp_path)))
+    reached = Reached(0.1, dict.fromkeys(BLOCKS, 1.0) | {"q8_0": 0.5}, {})
+    counts: Counter[str] = Counter()
+    for tensor, name, _ in weights_of(facts, "gguf", "q4_k_m").types:
+        if tensor.is_matrix and "embed_tokens" not in tensor.name:
+            counts[name] += tensor.count // (4 if ".experts." in tensor.name else 1)
+    found = kernel(facts, "gguf", "q4_k_m", reached)
+    assert counts["q8_0"]
+    wanted = counts.total() / (counts.total() + counts["q8_0"])
+    assert found.token == pytest.approx(wanted, rel=1e-3)
+
+
+def test_x86_without_vnni_has_tables_of_its_own() -> None:
     for engine, reached in WITHOUT_VNNI.items():
         assert measured_kernels(load("x86-64-cpu").hardware, engine) is reached
-    assert measured_kernels(load("x86-64-avx512").hardware, "onnxruntime") is None
+    for target in ("x86-64-avx512", CPU):
+        assert measured_kernels(load(target).hardware, "onnxruntime") is None
+        assert measured_kernels(load(target).hardware, "llama") is WITH_VNNI["llama"]
     assert measured_kernels(load("x86-64-cpu").hardware, "litert") is None
-    assert measured_kernels(load(CPU).hardware, "onnxruntime") is None
+
+
+def test_an_engine_has_its_kernels_by_any_of_its_names() -> None:
+    hardware = reaching(FAST, "llama").hardware
+    for name in ("llama", "llama-cpp", "llama-before-graphs"):
+        assert measured_kernels(hardware, name) is FAST
 
 
 def test_longer_texts_move_more_and_scores_grow_by_the_square(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from edgeward.targets.load import load
 from edgeward.targets.plan.engines import cost_of
 from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.gather import facts_of
-from edgeward.targets.plan.kernels import kernel_of
 from edgeward.targets.plan.memory import Memory, memory_of, sums_widen
 from edgeward.targets.plan.precision import Weights, is_looked_up, loaded, weights_of
 from edgeward.targets.plan.predict import plan_model
@@ -174,12 +173,6 @@ def test_with_few_operations_unpacking_decides_and_with_many_the_memory() -> Non
     reading = read / (0.7 * profile.hardware.memory_bandwidth_bytes_per_s)
     assert one > products > 3 * reading
     assert reading < other < 3 * reading
-
-
-def test_k_quants_of_odd_rows_are_slower() -> None:
-    odd, even = kernel_of("gguf", "q4_k_m", 576), kernel_of("gguf", "q4_k_m", 1024)
-    assert odd.token < even.token
-    assert kernel_of("gguf", "q8_0", 576) == kernel_of("gguf", "q8_0", 1024)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What ONNX Runtime's kernels reach here, in a process of its own.
 
-`python -m edgeward.targets.calibration_kernels THREADS` prints one JSON line, `Reached`: of the
+`python -m edgeward.targets.calibration_onnxruntime THREADS` prints one JSON line, `Reached`: of the
 machine's float32 rate, which numpy's product reaches in the same minute, so that what slows the
 whole machine meanwhile does not count. The engine is loaded as bundles are. The graphs are written
 by `benchmarks/plan/calibration_graphs.py`.
@@ -12,12 +12,11 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .calibration import Clock, bytes_per_s, each_s, operations_per_s
+from .calibration import Clock, bytes_per_s, operations_per_s, usual_s
 from .profile import Reached
 
 GRAPHS = Path(__file__).with_name("calibration_graphs")
@@ -118,15 +117,6 @@ def _bound(session: Any) -> Any:
             binding.bind_ortvalue_output(f"new_{name}", value)
         binding.bind_output(f"seen_{number}")
     return binding
-
-
-def usual_s(call: Callable[[], object], repetitions: int, clock: Clock) -> float:
-    """Return the seconds of the median call, after one that warms up.
-
-    Of the fastest by a clock that counts what other programs take meanwhile.
-    """
-    pick = min if clock is time.perf_counter else statistics.median
-    return max(pick(each_s(call, repetitions, clock)), 1e-9)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""What llama.cpp's kernels reach here, in a process of its own.
+
+`python -m edgeward.targets.calibration_llama THREADS` prints one JSON line, `Reached`, as
+`calibration_onnxruntime.py` does for ONNX Runtime: by the types of GGUF files' tensors, which
+llama.cpp mixes in one file.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .blank_gguf import BlankLlama
+from .calibration import Clock, bytes_per_s, operations_per_s, usual_s
+from .profile import Reached
+
+# All that the planner knows mixes of, but for those that no recipe makes.
+TYPES = (
+    *("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0"),
+    *("iq4_nl", "iq4_xs", "q3_k", "q2_k", "iq3_s", "iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs"),
+)
+PROMPT, SHORT, CONTEXT = 128, 8, 1024
+TURNS, SQUARES, TOKENS = 3, 3, 9
+_BYTES_CACHED = 2
+
+
+def products_of(kind: str) -> BlankLlama:
+    """Return a model that is all products: in any type beyond a core's own cache."""
+    return BlankLlama(kind, 2048, 32, 8, 64, 6144, 2)
+
+
+# As the small models of today have their heads: which size one has matters as much as how many
+# share a cache.
+ATTENTION = (
+    BlankLlama("q8_0", 1024, 16, 4, 64, 256, 12),
+    BlankLlama("q8_0", 1024, 8, 2, 128, 256, 12),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A context of a blank model with room for CONTEXT tokens and some more."""
+
+    context: Any
+    clock: Clock
+
+    def add(self, tokens: int) -> None:
+        """Run tokens behind those it holds."""
+        import numpy as np
+
+        self.context.decode(np.zeros(tokens, np.int32), 1)
+
+    def prompt_s(self) -> float:
+        """Return what a prompt takes."""
+        start = self.clock()
+        self.add(PROMPT)
+        return max(self.clock() - start, 1e-9)
+
+    def token_s(self) -> float:
+        """Return what one more token takes, the usual of some."""
+        return usual_s(lambda: self.add(1), TOKENS, self.clock)
+
+
+def measure_kernels(threads: int) -> Reached:
+    """Return what is reached, a prompt's products too as shares of the float32 rate.
+
+    EngineError where llama.cpp is not there, OSError where there is no room for a blank file.
+    """
+    clock = time.process_time if threads == 1 else time.perf_counter
+    token, prompt = {}, {}
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "blank.gguf"
+        for kind in TYPES:
+            session = _session(products_of(kind), path, threads, clock)
+            turns = [_products(session, products_of(kind)) for _ in range(TURNS)]
+            token[kind] = statistics.median(one for one, _ in turns)
+            prompt[kind] = statistics.median(many for _, many in turns)
+        shares = []
+        for model in ATTENTION:
+            session = _session(model, path, threads, clock)
+            shares += [_attention(session, model) for _ in range(TURNS)]
+    return Reached(statistics.median(shares), token, prompt)
+
+
+def _session(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Session:
+    """A context that has warmed up, of a file that lies there as the engine would have it."""
+    from edgeward.runtimes.bundle.gguf_header import read_header
+    from edgeward.runtimes.engines.huge_pages import huge_pages
+    from edgeward.runtimes.engines.llama import is_file_better_read
+    from edgeward.runtimes.engines.llama_native import Context, ContextShape, Model
+
+    model.write(path)
+    copied = is_file_better_read(path, read_header(path))
+    with huge_pages() if copied else nullcontext():
+        loaded = Model(path, on_processor=True, copied=copied)
+    room = CONTEXT + 2 * (TOKENS + 1) + SHORT
+    context = Context(loaded, ContextShape(room, CONTEXT, 1, threads, exact=model.kind == "f32"))
+    session = Session(context, clock)
+    session.add(PROMPT)
+    return session
+
+
+def _products(session: Session, model: BlankLlama) -> tuple[float, float]:
+    """The shares of one token's products and of a prompt's."""
+    session.context.clear()
+    before = operations_per_s(session.clock, repetitions=SQUARES)
+    many = session.prompt_s()
+    one = session.token_s()
+    after = operations_per_s(session.clock, repetitions=SQUARES)
+    each = 2 * model.multiplied / statistics.mean((before, after))
+    return each / one, PROMPT * each / many
+
+
+def _attention(session: Session, model: BlankLlama) -> float:
+    """The share of a token's attention: what it takes longer behind a long text."""
+    session.context.clear()
+    rate, speed = operations_per_s(session.clock, repetitions=SQUARES), bytes_per_s(session.clock)
+    session.add(SHORT)
+    short = session.token_s()
+    session.add(CONTEXT)
+    longer = session.token_s() - short
+    read = model.layers * 2 * _BYTES_CACHED * model.cached * model.size * CONTEXT
+    computing = max(longer - read / speed, longer / 10, 1e-9)
+    return model.layers * 4 * model.heads * model.size * CONTEXT / computing / rate
+
+
+if __name__ == "__main__":
+    json.dump(asdict(measure_kernels(int(sys.argv[1]))), sys.stdout)
