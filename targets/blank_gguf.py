@@ -43,6 +43,12 @@ class BlankLlama:
         """How many weights a token is multiplied with in the layers."""
         return self.layers * sum(prod(shape) for _, shape in self._matrices())
 
+    @property
+    def multiplied_bytes(self) -> int:
+        """How many bytes those take."""
+        kind = TENSOR_TYPES[_NUMBERS[self.kind]]
+        return self.multiplied // kind.block * kind.size
+
     def write(self, path: Path) -> None:
         """Write the file; OSError where there is no room for its header."""
         entries, at = [], 0

@@ -23,7 +23,7 @@ from .schema import TARGET
 from .units import format_bandwidth, format_rate
 from .write import render
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 600.0
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Rounded down to three digits: a machine's own noise is larger.
 _DIGITS = 3
