@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -143,10 +144,8 @@ def test_the_graphs_are_what_their_script_writes() -> None:
     assert files == module.graphs()
 
 
-def plausible(found: Reached) -> bool:
-    return 0 < found.attention < 16 and all(
-        0 < share < 16 for share in [*found.token.values(), *found.prompt.values()]
-    )
+def plausible(shares: Mapping[str, float]) -> bool:
+    return all(0 < share < 16 for share in shares.values())
 
 
 @pytest.mark.slow
@@ -155,7 +154,8 @@ def test_kernels_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(calibration_onnxruntime, name, 1)
     found = calibration_onnxruntime.measure_kernels(1)
     assert set(found.token) == set(found.prompt) == set(PRODUCTS)
-    assert plausible(found)
+    assert plausible({**found.token, "attention": found.attention})
+    assert plausible(found.prompt)
     assert found.token["fp32"] < found.prompt["fp32"]
 
 
@@ -169,7 +169,10 @@ def test_llama_cpps_kernels_are_measured_by_type(
         monkeypatch.setattr(calibration_llama, name, value)
     found = calibration_llama.measure_kernels(1)
     assert set(found.token) == set(found.prompt) == {"f32", "q4_0", "q6_k"}
-    assert plausible(found)
+    assert plausible(found.token)
+    assert plausible(found.prompt)
+    # The difference of two tokens, one beside the other: beside other programs it is any number.
+    assert found.attention > 0
 
 
 def test_llama_cpps_kernels_are_those_of_the_mixes_that_recipes_make() -> None:
