@@ -36,16 +36,17 @@ _SUMS_OF_FOUR = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
 
 @dataclass(frozen=True, slots=True)
 class KernelScript:
-    """What measures an engine's kernels: the module that the engine is, and the one that is run."""
+    """What measures an engine's kernels: the engine's module, our extra with it, what is run."""
 
     title: str
     needs: str
+    extra: str
     script: str
 
 
 SCRIPTS: Mapping[str, KernelScript] = {
-    "onnxruntime": KernelScript("ONNX Runtime", "onnxruntime", "calibration_onnxruntime"),
-    "llama": KernelScript("llama.cpp", "llama_cpp", "calibration_llama"),
+    "onnxruntime": KernelScript("ONNX Runtime", "onnxruntime", "onnx", "calibration_onnxruntime"),
+    "llama": KernelScript("llama.cpp", "llama_cpp", "llama", "calibration_llama"),
 }
 
 
@@ -111,13 +112,13 @@ def calibrated(name: str, threads: int | None = None) -> tuple[str, str]:
 
 def _kernels(engine: str, threads: int) -> tuple[Reached | None, str]:
     """What kernels reach, in words too; a machine that cannot hold their models goes without."""
-    title = SCRIPTS[engine].title
+    title, extra = SCRIPTS[engine].title, SCRIPTS[engine].extra
     try:
         found = measure_kernels(engine, threads)
     except EdgewardError as error:
         return None, f"{title}'s kernels could not be measured ({error.why[:80]})"
     if found is None:
-        return None, f"{title} is not installed, its kernels are not measured"
+        return None, f"{title} is not installed (edgeward[{extra}]), its kernels are not measured"
     if not _is_plausible(found):
         return None, f"{title}'s kernels could not be measured: others use the processor"
     return found, f"{title}'s kernels"

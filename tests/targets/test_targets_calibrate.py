@@ -85,7 +85,8 @@ def test_a_machine_without_an_engine_is_calibrated_all_the_same(
     monkeypatch.setattr("edgeward.targets.calibrate.measure", lambda _: Rates(1, 2e10, 1e11))
     assert measure_kernels(engine, 1) is None
     text, said = calibrated("mine", 1)
-    assert f"{missing.title} is not installed" in said
+    assert f"{missing.title} is not installed (edgeward[{missing.extra}])" in said
+    assert f"\n{missing.extra} = [" in (ROOT / "pyproject.toml").read_text()
     assert "hardware.kernels" not in text
 
 
