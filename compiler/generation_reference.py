@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeward.errors import SourceError
 from edgeward.runtimes.proof.generation import GenerationCase, Prompt, generation_case, write_cases
-from edgeward.runtimes.tasks.generation import context_limit
+from edgeward.runtimes.tasks.generation import context_limit, first_ids
 from edgeward.runtimes.tasks.pooling import read_json
 
 from .reference_model import load_model, load_tokenizer
@@ -67,22 +67,29 @@ class _Original:
     def __init__(self, folder: Path, auto_class: str) -> None:
         self._model, self._tokenizer = load_model(folder, auto_class), load_tokenizer(folder)
         self._positions = "position_ids" in inspect.signature(self._model.forward).parameters
-        limit = context_limit(folder, read_json(folder / "config.json"))
+        config = read_json(folder / "config.json")
+        self._first = first_ids(config)
+        limit = context_limit(folder, config)
         self._limit = min(limit or _LONGEST, _LONGEST)
         self.vocabulary = int(self._model.config.get_text_config().vocab_size)
 
     def prompts(self, texts: Mapping[str, str]) -> Iterator[tuple[str, Prompt]]:
-        """Give the packaged texts, cut to what the model takes, and a chat where it knows one."""
+        """Give the packaged texts, cut to what the model takes, and a chat where it knows one.
+
+        A text without tokens is none for a model that has no token to begin with.
+        """
         for name, text in texts.items():
-            yield name, self._cut(_grown(text))
+            prompt = self._cut(_grown(text))
+            if self.encode(prompt):
+                yield name, prompt
         if self._tokenizer.chat_template and len(self.encode(_CHAT)) <= self._most:
             yield "chat", list(_CHAT)
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Return the prompt's token ids, one at least."""
+        """Return the prompt's token ids, of a text that has none the one that begins texts."""
         if isinstance(prompt, str):
             ids: list[int] = self._tokenizer(prompt)["input_ids"]
-            return ids or [self._model.config.get_text_config().bos_token_id or 0]
+            return ids or self._first
         text = self._tokenizer.apply_chat_template(
             list(prompt), tokenize=False, add_generation_prompt=True
         )

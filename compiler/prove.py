@@ -50,7 +50,7 @@ def _reference(
     return StageSpec(
         name="reference",
         call=task_spec(source.task).reference,
-        version=4,
+        version=5,
         inputs={"source": StageInput(source.folder, source.digest), **given},
         params={
             "task": source.task,

@@ -105,9 +105,7 @@ class Generator:
 
     def _ids(self, text: str, special: bool) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
-        first = self._config.get("bos_token_id")
-        if not ids and isinstance(first, int):
-            ids = [first]
+        ids = ids or first_ids(self._config)
         if not ids:
             raise UsageError("The prompt has no tokens")
         return ids
@@ -135,12 +133,23 @@ def end_tokens(folder: Path, config: Mapping[str, Any]) -> frozenset[int]:
     return frozenset()
 
 
+def first_ids(config: Mapping[str, Any]) -> list[int]:
+    """Return the token that begins a text without any, alone; nothing where no file tells."""
+    stated = [part.get("bos_token_id") for part in _parts(config)]
+    return next(([token] for token in stated if type(token) is int and token >= 0), [])
+
+
+def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The configuration and, in a model of several kinds, that of its texts."""
+    return [part for part in (config, config.get("text_config")) if isinstance(part, Mapping)]
+
+
 def context_limit(folder: Path, config: Mapping[str, Any]) -> int | None:
     """Return how many tokens prompt and answer have together, None where no file tells."""
     stated = token_limit(folder)
     limits = [stated] if stated else []
-    for part in (config, config.get("text_config")):
-        found = [part.get(name) for name in _POSITION_LIMITS] if isinstance(part, dict) else []
+    for part in _parts(config):
+        found = [part.get(name) for name in _POSITION_LIMITS]
         limits += [n for n in found if type(n) is int and 0 < n < _LARGEST_LIMIT]
     return min(limits, default=None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +29,7 @@ from edgeward.runtimes import load
 from edgeward.runtimes.cli_run import run_command
 from edgeward.runtimes.engines.base import EngineOptions
 from edgeward.runtimes.engines.registry import engine_for
-from edgeward.runtimes.proof.generation import kl_divergence
+from edgeward.runtimes.proof.generation import kl_divergence, read_cases
 from edgeward.runtimes.proof.golden import run_golden
 from edgeward.runtimes.tasks.generation import Generator
 
@@ -147,6 +149,20 @@ def test_what_is_fused_for_the_engine_generates_the_same(compiled: Compile) -> N
         assert session.generator.continued(ids, 40) == wanted
         difference = abs(session.generator.logits(ids) - exact).max() / exact.std()
         assert difference < 1e-4
+
+
+def test_a_model_that_begins_with_no_token_has_no_empty_prompt(
+    compiled: Compile, decoders: Path
+) -> None:
+    folder = decoders / "without_a_first"
+    shutil.copytree(decoders / "gpt_neox", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "bos_token_id": None}))
+    names = [case.name for case in read_cases(compiled(folder.name).bundle.path)]
+    assert "empty" not in names
+    assert len(names) >= 6
+    with_one = read_cases(compiled("gpt_neox").bundle.path)
+    assert "empty" in [case.name for case in with_one]
 
 
 def test_rounded_weights_are_not_portable(compiled: Compile) -> None:
