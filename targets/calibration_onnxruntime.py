@@ -20,9 +20,9 @@ from .calibration import Clock, bytes_per_s, operations_per_s, usual_s
 from .profile import Reached
 
 GRAPHS = Path(__file__).with_name("calibration_graphs")
-PRODUCTS = ("fp32", "int8-dynamic", "int8-weights", "int4-weights")
-# 32 Mi weights: as float32 beyond any cache, as a model's are.
-WIDTH, LAYERS = 2048, 8
+WIDTH = 2048
+# How many layers take 96 MiB in each precision: too large for a processor's caches, as a model is.
+LAYERS = {"fp32": 6, "int8-dynamic": 24, "int8-weights": 24, "int4-weights": 48}
 # How many weights have a scale, and how many tokens a prompt.
 BLOCK, PROMPT = 32, 128
 CONTEXT = 1024
@@ -55,9 +55,9 @@ def measure_kernels(threads: int) -> Reached:
     """
     clock = time.process_time if threads == 1 else time.perf_counter
     token, prompt = {}, {}
-    for precision in PRODUCTS:
+    for precision, layers in LAYERS.items():
         session = _session(precision, threads)
-        turns = [_products(session, clock) for _ in range(TURNS)]
+        turns = [_products(session, layers, clock) for _ in range(TURNS)]
         token[precision] = statistics.median(one for one, _ in turns)
         prompt[precision] = statistics.median(many for _, many in turns)
     attention = _session("attention", threads)
@@ -73,13 +73,13 @@ def _session(name: str, threads: int) -> Any:
     return open_model(GRAPHS / f"{name}.onnx", options).native
 
 
-def _products(session: Any, clock: Clock) -> tuple[float, float]:
+def _products(session: Any, layers: int, clock: Clock) -> tuple[float, float]:
     """The shares of one row's products and of a prompt's."""
     before = operations_per_s(clock, repetitions=SQUARES)
     one = _rows_per_s(session, 1, TOKENS, clock)
     many = _rows_per_s(session, PROMPT, PROMPTS, clock)
     after = operations_per_s(clock, repetitions=SQUARES)
-    each = 2 * WIDTH * WIDTH * LAYERS / statistics.mean((before, after))
+    each = 2 * WIDTH * WIDTH * layers / statistics.mean((before, after))
     return one * each, many * each
 
 

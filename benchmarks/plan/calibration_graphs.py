@@ -3,7 +3,7 @@
 usage: python benchmarks/plan/calibration_graphs.py [--out FOLDER]
 
 Weights are operators that make a constant, which ONNX Runtime folds and packs as it does weights of
-a file: so a graph of 32 million weights is a file of some hundred bytes. Each differs from the
+a file: so a graph of 96 MiB of weights is a file of some kilobytes. Each differs from the
 others, else they would be folded into one.
 """
 
@@ -21,7 +21,6 @@ from edgeward.targets.calibration_onnxruntime import (
     BLOCK,
     GRAPHS,
     LAYERS,
-    PRODUCTS,
     WIDTH,
     Heads,
 )
@@ -42,7 +41,7 @@ def main() -> None:
 
 def graphs() -> dict[str, bytes]:
     """Return each file's content by its name."""
-    made = {name: products(name) for name in PRODUCTS}
+    made = {name: products(name) for name in LAYERS}
     made["attention"] = attention(ATTENTION)
     return {name: model.SerializeToString(deterministic=True) for name, model in made.items()}
 
@@ -50,13 +49,13 @@ def graphs() -> dict[str, bytes]:
 def products(precision: str) -> onnx.ModelProto:
     """Return square products, one behind the other, of weights of a precision."""
     nodes: list[NodeProto] = []
-    for layer in range(LAYERS):
+    for layer in range(LAYERS[precision]):
         nodes += _product(precision, layer)
     shape = ["rows", WIDTH]
     return _model(
         nodes,
         [helper.make_tensor_value_info("rows_0", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(f"rows_{LAYERS}", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(f"rows_{LAYERS[precision]}", TensorProto.FLOAT, shape)],
     )
 
 
@@ -68,7 +67,8 @@ def _product(precision: str, layer: int) -> list[NodeProto]:
         made = _filled(weight, [WIDTH, WIDTH], small)
         return [*made, helper.make_node("MatMul", [read, weight], [written])]
     if precision == "int8-dynamic":
-        made = _filled(weight, [WIDTH, WIDTH], np.int8(layer + 1))
+        # Numbers beyond 64, as weights have them: others are never made wider for exact sums.
+        made = _filled(weight, [WIDTH, WIDTH], np.int8(100 + layer))
         made += _filled(scale, [WIDTH], small)
         inputs = [read, weight, scale]
         node = helper.make_node("DynamicQuantizeMatMul", inputs, [written], domain=MICROSOFT)

@@ -17,14 +17,12 @@ from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
+from .exact_sums import EXACT, sums_are_exact
 from .freed_blocks import freed_blocks
 from .huge_pages import huge_pages
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 _ERRORS_ONLY = 3
-# x86 without VNNI adds pairs of 8-bit products in 16 bits, which overflow: the file that another
-# machine proved would answer otherwise there. (kOrtSessionOptionsAvx2PrecisionMode)
-_EXACT_SUMS = ("session.x64quantprecision", "1")
 
 
 class OnnxRuntimeSession:
@@ -110,8 +108,7 @@ def _loaded(module: Any, path: Path, options: EngineOptions) -> Any:
     providers = _available(module, options.providers or DEFAULT_PROVIDERS)
     if "CUDAExecutionProvider" in providers:
         load_cuda(module)
-    settings = _settings(module, options)
-    settings.add_session_config_entry(*_EXACT_SUMS)
+    settings = exact_settings(module, options)
     try:
         return module.InferenceSession(str(path), settings, providers=providers)
     except module.capi.onnxruntime_pybind11_state.Fail:
@@ -127,6 +124,14 @@ def load_cuda(module: Any) -> None:
     if hasattr(module, "preload_dlls"):
         with redirect_stdout(io.StringIO()):
             module.preload_dlls()
+
+
+def exact_settings(module: Any, options: EngineOptions) -> Any:
+    """Return a session's settings; 8-bit products have exact sums with them on any processor."""
+    settings = _settings(module, options)
+    if not sums_are_exact(module):
+        settings.add_session_config_entry(*EXACT)
+    return settings
 
 
 def _settings(module: Any, options: EngineOptions) -> Any:

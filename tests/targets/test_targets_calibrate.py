@@ -18,7 +18,7 @@ from edgeward.runtimes.bundle.gguf_header import read_header
 from edgeward.targets import calibration_llama, calibration_onnxruntime
 from edgeward.targets.calibrate import SCRIPTS, Rates, calibrated, document, measure_kernels, save
 from edgeward.targets.calibration import measure_rates
-from edgeward.targets.calibration_onnxruntime import GRAPHS, PRODUCTS
+from edgeward.targets.calibration_onnxruntime import GRAPHS, LAYERS
 from edgeward.targets.load import load
 from edgeward.targets.plan.gguf_mix import BLOCKS, MIXES
 from edgeward.targets.plan.memory import sums_widen
@@ -154,7 +154,7 @@ def test_kernels_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURNS", "TOKENS", "PROMPTS"):
         monkeypatch.setattr(calibration_onnxruntime, name, 1)
     found = calibration_onnxruntime.measure_kernels(1)
-    assert set(found.token) == set(found.prompt) == set(PRODUCTS)
+    assert set(found.token) == set(found.prompt) == set(LAYERS)
     assert plausible({**found.token, "attention": found.attention})
     assert plausible(found.prompt)
     assert found.token["fp32"] < found.prompt["fp32"]
