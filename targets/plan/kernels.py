@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from edgeward.targets.profile import Hardware, Reached, Recipe
 
 from .facts import ModelFacts
+from .ggml import features_of
 from .memory import sums_widen
 from .precision import Weights, is_looked_up
 from .roles import kind_of
@@ -59,25 +60,26 @@ KERNELS: Mapping[tuple[str, str], Kernel] = {
 
 # llama.cpp's, by the types of a file's tensors: fitted to SmolLM2-135M's tokens on an EPYC with
 # AVX-512 VNNI; those of few bits as calibrated on a Xeon that has it.
-WITH_VNNI: Mapping[str, Reached] = {
-    "llama": Reached(
-        attention=0.138,
-        token={
-            "q8_0": 0.39,
-            "q4_0": 0.50,
-            **dict.fromkeys(("q6_k", "q5_k", "q4_k", "q3_k", "q2_k"), 0.60),
-            # What rows fall back to that are no multiple of 256.
-            **dict.fromkeys(("q5_0", "q5_1"), 0.21),
-            "iq3_s": 0.08,
-            **dict.fromkeys(("iq3_xxs", "iq2_xs"), 0.11),
-            **dict.fromkeys(("iq2_s", "iq2_xxs"), 0.14),
-        },
-        prompt={},
-    ),
-}
+_LLAMA = Reached(
+    attention=0.138,
+    token={
+        "q8_0": 0.39,
+        "q4_0": 0.50,
+        **dict.fromkeys(("q6_k", "q5_k", "q4_k", "q3_k", "q2_k"), 0.60),
+        # What rows fall back to that are no multiple of 256.
+        **dict.fromkeys(("q5_0", "q5_1"), 0.21),
+        "iq3_s": 0.08,
+        **dict.fromkeys(("iq3_xxs", "iq2_xs"), 0.11),
+        **dict.fromkeys(("iq2_s", "iq2_xxs"), 0.14),
+    },
+    prompt={},
+)
+WITH_VNNI: Mapping[str, Reached] = {"llama": _LLAMA}
 # With AVX2 alone: medians of nine calibrations of ONNX Runtime, of whose int8-dynamic a sixth is
-# taken off, as models took longer (docs/planning.md); llama.cpp's are fitted to the tokens and
-# prompts of SmolLM2-135M (benchmarks/plan/reality.py).
+# taken off, as models took longer (docs/planning.md); llama.cpp's of 4 and 8 bits are fitted to the
+# tokens and prompts of SmolLM2-135M (benchmarks/plan/reality.py), the others an estimate: as much
+# slower as those.
+_SLOWER = 0.56
 WITHOUT_VNNI: Mapping[str, Reached] = {
     "onnxruntime": Reached(
         attention=0.116,
@@ -86,7 +88,7 @@ WITHOUT_VNNI: Mapping[str, Reached] = {
     ),
     "llama": Reached(
         attention=0.065,
-        token={"q8_0": 0.22, "q4_0": 0.28},
+        token={name: _SLOWER * share for name, share in _LLAMA.token.items()},
         prompt={"q8_0": 0.63, "q4_0": 0.78},
     ),
 }
@@ -109,7 +111,10 @@ def measured_kernels(hardware: Hardware, engine: str) -> Reached | None:
     name = _SAME.get(engine, engine)
     if name in hardware.kernels:
         return hardware.kernels[name]
-    return (WITHOUT_VNNI if sums_widen(hardware) else WITH_VNNI).get(name)
+    if hardware.arch == "x86_64":
+        return (WITHOUT_VNNI if sums_widen(hardware) else WITH_VNNI).get(name)
+    # On Arm the sums of four 8-bit products (SDOT) are what VNNI is.
+    return (WITH_VNNI if features_of(hardware) else {"llama": WITHOUT_VNNI["llama"]}).get(name)
 
 
 def kernel_of(

@@ -150,6 +150,9 @@ def test_x86_without_vnni_has_tables_of_its_own() -> None:
         assert measured_kernels(load(target).hardware, "onnxruntime") is None
         assert measured_kernels(load(target).hardware, "llama") is WITH_VNNI["llama"]
     assert measured_kernels(load("x86-64-cpu").hardware, "litert") is None
+    # No Arm processor adds pairs, but one without SDOT has nothing faster either.
+    assert measured_kernels(load("raspberry-pi-4").hardware, "llama") is WITHOUT_VNNI["llama"]
+    assert measured_kernels(load("raspberry-pi-4").hardware, "onnxruntime") is None
 
 
 def test_an_engine_has_its_kernels_by_any_of_its_names() -> None:
