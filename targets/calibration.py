@@ -16,6 +16,8 @@ from collections.abc import Callable
 READ_BYTES = 256 * 2**20
 SQUARE = 1024
 REPETITIONS = 15
+# How many tokens a prompt has that an engine's kernels are timed with.
+PROMPT_ROWS = 128
 
 Clock = Callable[[], float]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .blank_gguf import BlankLlama
-from .calibration import Clock, bytes_per_s, operations_per_s, usual_s
+from .calibration import PROMPT_ROWS, Clock, bytes_per_s, operations_per_s, usual_s
 from .profile import Reached
 
 # All that the planner knows mixes of, but for those that no recipe makes.
@@ -26,7 +26,7 @@ TYPES = (
     *("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0"),
     *("iq4_nl", "iq4_xs", "q3_k", "q2_k", "iq3_s", "iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs"),
 )
-PROMPT, SHORT, CONTEXT = 128, 8, 1024
+SHORT, CONTEXT = 8, 1024
 TURNS, SQUARES, TOKENS = 3, 3, 9
 BYTES = 96 * 2**20
 _BYTES_CACHED = 2
@@ -66,7 +66,7 @@ class Session:
     def prompt_s(self) -> float:
         """Return what a prompt takes."""
         start = self.clock()
-        self.add(PROMPT)
+        self.add(PROMPT_ROWS)
         return max(self.clock() - start, 1e-9)
 
     def token_s(self) -> float:
@@ -109,7 +109,7 @@ def _session(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Sessi
     room = CONTEXT + 2 * (TOKENS + 1) + SHORT
     context = Context(loaded, ContextShape(room, CONTEXT, 1, threads, exact=model.kind == "f32"))
     session = Session(context, clock)
-    session.add(PROMPT)
+    session.add(PROMPT_ROWS)
     return session
 
 
@@ -121,7 +121,7 @@ def _products(session: Session, model: BlankLlama) -> tuple[float, float]:
     one = session.token_s()
     after = operations_per_s(session.clock, repetitions=SQUARES)
     each = 2 * model.multiplied / statistics.mean((before, after))
-    return each / one, PROMPT * each / many
+    return each / one, PROMPT_ROWS * each / many
 
 
 def _attention(session: Session, model: BlankLlama) -> float:

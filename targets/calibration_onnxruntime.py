@@ -16,15 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .calibration import Clock, bytes_per_s, operations_per_s, usual_s
+from .calibration import PROMPT_ROWS, Clock, bytes_per_s, operations_per_s, usual_s
 from .profile import Reached
 
 GRAPHS = Path(__file__).with_name("calibration_graphs")
 WIDTH = 2048
 # How many layers take 96 MiB in each precision: too large for a processor's caches, as a model is.
 LAYERS = {"fp32": 6, "int8-dynamic": 24, "int8-weights": 24, "int4-weights": 48}
-# How many weights have a scale, and how many tokens a prompt.
-BLOCK, PROMPT = 32, 128
+# How many weights have a scale.
+BLOCK = 32
 CONTEXT = 1024
 TURNS, SQUARES, TOKENS, PROMPTS = 5, 3, 9, 1
 
@@ -77,7 +77,7 @@ def _products(session: Any, layers: int, clock: Clock) -> tuple[float, float]:
     """The shares of one row's products and of a prompt's."""
     before = operations_per_s(clock, repetitions=SQUARES)
     one = _rows_per_s(session, 1, TOKENS, clock)
-    many = _rows_per_s(session, PROMPT, PROMPTS, clock)
+    many = _rows_per_s(session, PROMPT_ROWS, PROMPTS, clock)
     after = operations_per_s(clock, repetitions=SQUARES)
     each = 2 * WIDTH * WIDTH * layers / statistics.mean((before, after))
     return one * each, many * each

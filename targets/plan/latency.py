@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeward.targets.calibration import PROMPT_ROWS
 from edgeward.targets.profile import Hardware
 
 from .engines import ACHIEVED, KERNELS, EngineCost
@@ -51,7 +52,7 @@ class Speed:
     before they are multiplied. `packing` are the habits of an engine of graphs of fixed shapes.
     `moved_bytes` is what each number counts that operators between a prompt's products write
     (`moved.py`), `compares` by a model's kind the share of the float rate that a prompt's attention
-    reaches.
+    reaches. `rows` is how many rows of a product reach `operations_per_s`, where fewer take longer.
     """
 
     bytes_per_s: float
@@ -67,6 +68,15 @@ class Speed:
     packing: Packing | None = None
     moved_bytes: float = 0.0
     compares: Mapping[str, float] | None = None
+    rows: int = 1
+
+    def products_s(self, operations: float, rows: float) -> float:
+        """Return the seconds of products of so many rows: between one row's and a prompt's."""
+        full = operations / self.operations_per_s
+        if rows >= self.rows or math.isinf(self.token_operations_per_s):
+            return full
+        one = operations / rows / self.token_operations_per_s
+        return one + (full / rows * self.rows - one) * (rows - 1) / (self.rows - 1)
 
     def compared_per_s(self, kind: str) -> float:
         """What the attention of a prompt reaches in a model of this kind."""
@@ -103,6 +113,7 @@ def speed_of(
         packing=engine.packing if on_processor else None,
         moved_bytes=engine.moved_bytes if on_processor and kernel.alone else 0.0,
         compares=engine.compares if on_processor and kernel.alone else None,
+        rows=PROMPT_ROWS if on_processor and kernel.alone else 1,
     )
 
 
@@ -164,7 +175,7 @@ def _products_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int) 
     if not facts.works:
         weighed, compared = _operations(facts, tokens)
         moved = speed.moved_bytes * moved_numbers(facts, tokens) / speed.bytes_per_s
-        computed = weighed / speed.operations_per_s + compared / speed.compared_per_s(facts.kind)
+        computed = speed.products_s(weighed, tokens) + compared / speed.compared_per_s(facts.kind)
         return computed + moved
     # A number that is written was read as well: two of those that a work counts.
     moving = max(4.0, speed.moved_bytes / 2) / speed.bytes_per_s if speed.one_by_one else 0.0

@@ -19,6 +19,7 @@ from edgeward.targets.plan.kernels import (
     kernel_of,
     measured_kernels,
 )
+from edgeward.targets.plan.latency import Speed
 from edgeward.targets.plan.moved import moved_numbers
 from edgeward.targets.plan.precision import weights_of
 from edgeward.targets.plan.predict import Prediction, plan_model
@@ -82,6 +83,24 @@ def test_a_prompt_takes_what_was_measured_of_its_own_rate(smollm2: ModelFacts) -
     other = planned(smollm2, reaching(slow), "int4-weights").ttft_s
     assert one and other
     assert 2.5 < other / one < 4
+
+
+def test_a_short_prompts_products_are_between_a_tokens_and_those_that_were_measured() -> None:
+    """One token's take as long as eight of a prompt's here."""
+    speed = Speed(1.0, 128.0, 128.0, 0.0, token_operations_per_s=16.0, rows=128)
+    assert speed.products_s(1, 1) == pytest.approx(1 / 16)
+    assert speed.products_s(128, 128) == 1
+    assert speed.products_s(129, 129) == pytest.approx(129 / 128)
+    assert speed.products_s(64.5, 64.5) == pytest.approx((1 / 16 + 1) / 2)
+
+
+def test_a_short_prompt_waits_for_its_weights(smollm2: ModelFacts) -> None:
+    slow = replace(FAST, token={**FAST.token, "fp32": 0.01})
+    one, other = (
+        plan_model(smollm2, reaching(each), Recipe("onnx", "fp32"), 512, prompt=8).ttft_s or 0
+        for each in (FAST, slow)
+    )
+    assert other > 3 * one
 
 
 def test_what_another_engine_reaches_says_nothing(smollm2: ModelFacts) -> None:
