@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
 
-from edgeward.compiler.compile import CompileRequest, compile_model
+from edgeward.compiler.compile import CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.errors import UsageError
@@ -51,24 +51,26 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compiled(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def compiled(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compile]:
+    """One runner for all models: torch is imported once."""
     out = tmp_path_factory.mktemp("build")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEWARD_CACHE", str(fresh_cache(tmp_path_factory.mktemp("c") / "cache")))
+        with stage_runner(CompileRequest("", (), out), NullReporter()) as stages:
 
-        def run(task: str, model_type: str, *precisions: str, **more: Any) -> list[Bundle]:
-            request = CompileRequest(
-                model=str(heads / task / model_type),
-                targets=("x86-64-cpu",),
-                output=out / task,
-                precisions=precisions,
-                accept_degraded=True,
-                task=task,
-                **more,
-            )
-            return [one.bundle for one in compile_model(request)]
+            def run(task: str, model_type: str, *precisions: str, **more: Any) -> list[Bundle]:
+                request = CompileRequest(
+                    model=str(heads / task / model_type),
+                    targets=("x86-64-cpu",),
+                    output=out / task,
+                    precisions=precisions,
+                    accept_degraded=True,
+                    task=task,
+                    **more,
+                )
+                return [one.bundle for one in compile_model(request, runner=stages)]
 
-        yield run
+            yield run
 
 
 @pytest.mark.parametrize(

