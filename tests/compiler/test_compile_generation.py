@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,18 +14,22 @@ from decoder_kinds import DECODER_KINDS
 from documents import ROOT
 from fresh_cache import fresh_cache
 from matrix import sampled
+from safetensors.numpy import load_file, save_file
 
 from edgeward.compiler.architectures import MODEL_TYPES
 from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.stages import StageRunner
 from edgeward.compiler.toolchains.manager import Toolchains
-from edgeward.errors import UnsupportedError
+from edgeward.errors import ProofError, UnsupportedError
 from edgeward.runtimes import load
 from edgeward.runtimes.proof.golden import run_golden
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 MODELS = sorted(MODEL_TYPES["text-generation"])
+READS_NORMS = tuple(f"{part}_proj.weight" for part in ("q", "k", "v", "gate", "up"))
+# How far a channel is above the others, and how much likelier its tokens are.
+STANDS_OUT, SURE = 1000, 4
 Compile = Callable[..., Compiled]
 
 
@@ -142,3 +147,21 @@ def test_a_generator_is_calibrated_with_an_empty_past(compiled: Compile) -> None
         manifest = compiled("llama", precision).bundle.manifest
         assert manifest.recipe.calibration_sha256
         assert manifest.proof.figures["eval_kl_mean"] < most
+
+
+def test_a_generator_that_falls_short_is_refused(
+    compiled: Compile, decoders: Path, tmp_path: Path
+) -> None:
+    """A channel that stands out leaves the others few of the 8 bits that activations have."""
+    folder = shutil.copytree(decoders / "llama", tmp_path / "standing-out")
+    weights = load_file(folder / "model.safetensors")
+    for name, values in weights.items():
+        if name.endswith("layernorm.weight"):
+            values[0] *= STANDS_OUT
+        elif name.endswith(READS_NORMS):
+            values[:, 0] /= STANDS_OUT
+    weights["model.norm.weight"] *= SURE
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    compiled(str(folder), accept_degraded=False)
+    with pytest.raises(ProofError, match="eval_kl_mean"):
+        compiled(str(folder), "int8-dynamic", accept_degraded=False)

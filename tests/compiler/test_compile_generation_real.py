@@ -77,7 +77,8 @@ def test_mixed_bits_are_between_and_say_what_they_kept(real: list[Compiled]) -> 
     assert "self_attn" in most.name
 
 
-def test_a_generator_that_falls_short_is_refused(runner: StageRunner, tmp_path: Path) -> None:
+@pytest.mark.matrix
+def test_a_real_generator_that_falls_short_is_refused(runner: StageRunner, tmp_path: Path) -> None:
     """A model as small as this one loses too much where its activations have 8 bits as well."""
     request = CompileRequest(
         model=str(smollm2()),

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from bare_gguf import bare_gguf
 from click.testing import CliRunner
-from fresh_cache import fresh_cache
 from gguf_bundle import gguf_bundle
 from llama_here import llama_here
 from real_model import minilm
@@ -83,14 +82,12 @@ def embedder(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
-    """The embedding model's float32 ONNX graph, unproved."""
+    """The embedding model's float32 ONNX graph, unproved, of stages that a user shares."""
     folder = tmp_path_factory.mktemp("onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEWARD_CACHE", str(fresh_cache(folder / "cache")))
-        with stage_runner(CompileRequest("", (), folder), NullReporter()) as stages:
-            source = open_source(str(minilm()))
-            job = Job(source, load_profile("x86-64-cpu"), recipe_for("onnx", "fp32"))
-            graph = onnx.build(job, stages).model.path
+    with stage_runner(CompileRequest("", (), folder), NullReporter()) as stages:
+        source = open_source(str(minilm()))
+        job = Job(source, load_profile("x86-64-cpu"), recipe_for("onnx", "fp32"))
+        graph = onnx.build(job, stages).model.path
     return Embedder(minilm(), engine_for("onnx").open_model(graph, ONE_THREAD))
 
 
