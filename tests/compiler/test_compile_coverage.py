@@ -12,6 +12,7 @@ import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
 from matrix import sampled
+from tiny_heads import tiny_heads
 
 from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
 from edgeward.compiler.coverage import coverage_cases
@@ -29,14 +30,19 @@ WITHOUT_PRODUCTS = {"mobilenet_v2", "regnet", "resnet"}
 TEXT_HEADS = {"fill-mask", "text-classification", "token-classification", "question-answering"}
 # Every head of theirs, of the texts' those of one alone.
 WHOLE = {"bert", "segformer"}
-# Built of the parts of vit, convnext, dinov2, resnet and wav2vec2; dpt is one of the pictures'.
+# Built of the parts of vit, convnext, dinov2, resnet, swin, segformer and wavlm; dpt and mobilevit
+# are among the pictures', wav2vec2 among those of fixed shapes.
 AKIN = {
     ("audio-classification", "hubert"),
+    ("audio-classification", "wav2vec2"),
     ("depth-estimation", "dpt"),
+    ("depth-estimation", "glpn"),
     ("image-feature-extraction", "convnextv2"),
     ("image-feature-extraction", "deit"),
     ("image-feature-extraction", "dinov2_with_registers"),
+    ("image-feature-extraction", "mobilevit"),
     ("image-feature-extraction", "regnet"),
+    ("image-feature-extraction", "swinv2"),
 }
 Compile = Callable[..., Compiled]
 
@@ -47,11 +53,8 @@ def python() -> Path:
 
 
 @pytest.fixture(scope="module")
-def heads(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("heads")
-    script = ROOT / "tests" / "support" / "make_heads.py"
-    subprocess.run([python, script, folder], check=True, capture_output=True)
-    return folder
+def heads() -> Path:
+    return tiny_heads()
 
 
 @pytest.fixture(scope="module")

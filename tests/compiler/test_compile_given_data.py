@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
+from tiny_heads import tiny_heads
 
 from edgeward.compiler.compile import CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
-from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.errors import UsageError
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.runtimes.proof.golden import run_golden
@@ -28,10 +27,7 @@ Compile = Callable[..., list[Bundle]]
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    python = Toolchains().ensure("onnx", NullReporter()).python
-    folder = tmp_path_factory.mktemp("heads")
-    script = ROOT / "tests" / "support" / "make_heads.py"
-    subprocess.run([python, script, folder], check=True, capture_output=True)
+    folder = shutil.copytree(tiny_heads(), tmp_path_factory.mktemp("heads") / "heads")
     numbers = {letter: number for number, letter in enumerate(LETTERS)}
     (folder / "ctc" / "wav2vec2" / "vocab.json").write_text(json.dumps(numbers))
     return folder

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 Found = Callable[..., dict[str, Any]]
 GROUPS: dict[str, list[Row]] = {**TORCH, **BUILT}
 ROWS = [(group, row) for group, rows in GROUPS.items() for row in rows]
-# Nothing is compiled for it: `--minimum-ios` begins with the next one.
+# No package is made for it: `--minimum-ios` begins with 16.
 OLDEST = "iOS15"
 # Both sides compute in float32; what is left is the order of sums.
 EXACT = 2e-5

@@ -11,6 +11,7 @@ import pytest
 from documents import ROOT
 from matrix import sampled
 from mobile_pairs import AKIN, front_only
+from tiny_heads import tiny_heads
 
 from edgeward.compiler.architectures import MODEL_TYPES
 from edgeward.compiler.child import clean_environment
@@ -61,10 +62,10 @@ def python() -> Path:
 
 @pytest.fixture(scope="module")
 def models(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    heads, encoders = tmp_path_factory.mktemp("heads"), tmp_path_factory.mktemp("encoders")
-    for script, folder in (("make_heads.py", heads), ("make_encoders.py", encoders)):
-        subprocess.run([python, SUPPORT / script, folder], check=True, capture_output=True)
-    return heads, encoders
+    encoders = tmp_path_factory.mktemp("encoders")
+    made = [python, SUPPORT / "make_encoders.py", encoders]
+    subprocess.run(made, check=True, capture_output=True)
+    return tiny_heads(), encoders
 
 
 @pytest.mark.slow
