@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bare_gguf import bare_gguf
 from click.testing import CliRunner
 from fresh_cache import fresh_cache
 from llama_here import llama_here
-from smollm2 import smollm2
+from smollm2 import smollm2, smollm2_half
 
 from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
@@ -102,8 +101,8 @@ def test_the_command_line_answers(real: list[Compiled]) -> None:
 def test_llama_cpp_writes_what_the_graph_writes(real: list[Compiled], tmp_path: Path) -> None:
     """One model in two engines: the same calls stream the same pieces."""
     llama_here(tmp_path / "llama")
-    file = bare_gguf(smollm2(), tmp_path / "model.gguf")
-    gguf = Generator(smollm2(), engine_for("gguf").open_model(file, EngineOptions(threads=1)))
+    engine = engine_for("gguf").open_model(smollm2_half(), EngineOptions(threads=1))
+    gguf = Generator(smollm2(), engine)
     passage = "The ferry to the northern islands leaves from the second pier. " * 30
     with load(real[0].bundle, threads=1) as session:
         for prompt in ([{"role": "user", "content": QUESTION}], "One, two, three, four,", passage):

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from gguf_bundle import gguf_bundle
 from llama_here import llama_here
 from real_model import minilm
-from smollm2 import smollm2
+from smollm2 import smollm2, smollm2_half
 
 from edgeward.compiler.compile import CompileRequest, stage_runner
 from edgeward.compiler.formats import onnx
@@ -63,8 +63,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("generator")
-    file = bare_gguf(smollm2(), folder / "model.gguf")
-    return gguf_bundle(folder / "smol", smollm2(), file, "text-generation")
+    return gguf_bundle(folder / "smol", smollm2(), smollm2_half(), "text-generation")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from bare_gguf import bare_gguf
+
 from edgeward.compiler.architectures import GRAPHS
 from edgeward.compiler.cache_dir import cache_root
 from edgeward.compiler.dequantise import dequantised
@@ -39,6 +41,16 @@ def smollm2() -> Path:
         shutil.copytree(made, root / "model")
         (root / "model").rename(folder)
     return folder
+
+
+def smollm2_half() -> Path:
+    """Return the model in float16 as llama.cpp's own converter writes it, made the first time."""
+    toolchain = Toolchains().ensure("gguf", NullReporter())
+    file = CACHE / "models" / f"{NAME}-F16-{toolchain.digest[:12]}.gguf"
+    if not file.is_file():
+        with tempfile.TemporaryDirectory(dir=smollm2().parent) as scratch:
+            bare_gguf(smollm2(), Path(scratch) / file.name).rename(file)
+    return file
 
 
 def smollm2_gguf(root: Path) -> Path:
