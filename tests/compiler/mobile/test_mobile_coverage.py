@@ -30,8 +30,8 @@ BOTH = {"clip", "deberta-v2", "segformer", "wav2vec2"}
 # These in one, in turn: of texts, of pictures (convolutions, patches and windows, boxes), of
 # spectrograms. The others, whose bodies are close to those of others, in none.
 ONE = (
-    *("albert", "bert", "modernbert", "roberta", "mpnet"),
-    *("convnext", "mobilenet_v2", "dinov2", "resnet", "swin", "yolos", "detr"),
+    *("bert", "modernbert", "roberta", "mpnet"),
+    *("convnext", "mobilenet_v2", "dinov2", "swin", "detr", "yolos"),
     "audio-spectrogram-transformer",
 )
 
