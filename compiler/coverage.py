@@ -15,9 +15,10 @@ their own converters.
 **ONNX.** Each pair is proved by a slow test on a tiny random model
 with weights of unit scale: it compiles, loads in ONNX Runtime, agrees with torch at shapes that
 were not traced (largest difference under 1e-4 of the outputs' standard deviation); each model type
-again in fp16, and in int8 where it has matrix products. `make test` shows each task, encoder,
-picture, sound and generator; the heads for texts on every encoder, the graph of standard operators
-of every generator, and every writer behind an encoder are in `make matrix`.
+again in fp16, and in int8 where it has matrix products. `make test` shows each task, and one of
+each way to build the bodies of encoders, of models of pictures and sounds, and of generators; the
+bodies akin to those, the heads for texts on every encoder, the graph of standard operators of every
+generator, and every writer behind an encoder are in `make matrix`.
 
 Text generation is one graph that prefills
 and decodes with its cache: proved with padding, in batches, by every token's distribution. An
@@ -29,7 +30,9 @@ proved by its words as well.
 compiled is held against its original before it is converted. Slow tests compile a task of each of
 26 architectures in both formats, as it is and in int8, and prove it in LiteRT and in the evaluator;
 hold the front end of every other model type against its original; and do that for text generators,
-whose cache lies in slots. Whisper is two files in either: one hears, one writes behind such slots.
+whose cache lies in slots. `make test` shows one of each kind of them, some in one format; the
+others are in `make matrix`. Whisper is two files in either: one hears, one writes behind such
+slots.
 """
 
 

@@ -25,10 +25,12 @@ from edgeward.runtimes import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 FLOAT32_DIFFERENCE = 1e-4
-# Their bodies are BERT's or RoBERTa's but for names and sizes.
+# Their bodies are BERT's, RoBERTa's or DeBERTa-v2's but for names, sizes, norms and embeddings.
+# Every run shows one of each way to tell places, share layers and multiply.
 AKIN = {
-    *("camembert", "data2vec-text", "electra", "ernie", "megatron-bert"),
-    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"),
+    *("camembert", "data2vec-text", "deberta", "distilbert", "electra", "ernie", "ibert"),
+    *("megatron-bert", "rembert", "roberta-prelayernorm", "splinter", "xlm-roberta"),
+    "xlm-roberta-xl",
 }
 HELD_AS = ("bert-sharded", "bert-fp16", "bert-bf16", "bert-vocabulary", "bert-left")
 POOLED = {"bert-dense": 24, "bert-cls": 32, "bert-max": 32, "bert-last": 32}

@@ -1,4 +1,4 @@
-"""Text generation: every architecture with its cache, and a real model that answers."""
+"""Text generation: every architecture with its cache, as a tiny random model."""
 
 from __future__ import annotations
 
@@ -11,47 +11,27 @@ from typing import Any
 
 import onnx
 import pytest
-from bare_gguf import bare_gguf
-from click.testing import CliRunner
+from decoder_kinds import DECODER_KINDS
 from documents import ROOT
 from fresh_cache import fresh_cache
-from llama_here import llama_here
 from matrix import sampled
-from smollm2 import smollm2
+from safetensors.numpy import load_file, save_file
 
 from edgeward.compiler.architectures import MODEL_TYPES
 from edgeward.compiler.compile import Compiled, CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.stages import StageRunner
 from edgeward.compiler.toolchains.manager import Toolchains
-from edgeward.errors import ProofError, UnsupportedError, UsageError
+from edgeward.errors import ProofError, UnsupportedError
 from edgeward.runtimes import load
-from edgeward.runtimes.cli_run import run_command
-from edgeward.runtimes.engines.base import EngineOptions
-from edgeward.runtimes.engines.registry import engine_for
-from edgeward.runtimes.proof.generation import kl_divergence, read_cases
+from edgeward.runtimes.proof.generation import read_cases
 from edgeward.runtimes.proof.golden import run_golden
-from edgeward.runtimes.tasks.generation import Generator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 MODELS = sorted(MODEL_TYPES["text-generation"])
-# One of each way to place, share, window and mix; the others are built of the same parts.
-KINDS = (
-    *(
-        "bloom",
-        "codegen",
-        "cohere2",
-        "falcon",
-        "gemma2",
-        "gemma3_text",
-        "glm",
-        "gpt2",
-        "gpt_bigcode",
-    ),
-    *("gpt_neo", "gpt_neox", "llama", "mixtral", "olmo2", "opt", "phi3", "qwen2_moe", "qwen3"),
-    *("stablelm", "starcoder2"),
-)
-QUESTION = "What is the capital of France?"
+READS_NORMS = tuple(f"{part}_proj.weight" for part in ("q", "k", "v", "gate", "up"))
+# How far a channel is above the others, and how much likelier its tokens are.
+STANDS_OUT, SURE = 1000, 4
 Compile = Callable[..., Compiled]
 
 
@@ -100,7 +80,7 @@ def agrees(one: Compiled) -> None:
     assert one.bundle.manifest.proof.untraced_shapes
 
 
-@pytest.mark.parametrize("model_type", sampled(MODELS, *KINDS))
+@pytest.mark.parametrize("model_type", sampled(MODELS, *DECODER_KINDS))
 def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
     exact = compiled(model_type)
     agrees(exact)
@@ -112,7 +92,7 @@ def test_it_compiles_and_agrees(compiled: Compile, model_type: str) -> None:
     assert report.cases >= 6
 
 
-@pytest.mark.parametrize("model_type", sampled(MODELS, "bloom", "gemma3_text", "gpt2", "mixtral"))
+@pytest.mark.parametrize("model_type", sampled(MODELS, "bloom", "gemma3_text", "gpt2"))
 def test_the_graph_of_standard_operators_agrees(compiled: Compile, model_type: str) -> None:
     exact = compiled(model_type, portable=True)
     agrees(exact)
@@ -183,78 +163,24 @@ def test_a_generator_is_calibrated_with_an_empty_past(compiled: Compile) -> None
         manifest = compiled("llama", precision).bundle.manifest
         assert manifest.recipe.calibration_sha256
         assert manifest.proof.figures["eval_kl_mean"] < most
-
-
-@pytest.fixture(scope="module")
-def real(runner: StageRunner, tmp_path_factory: pytest.TempPathFactory) -> list[Compiled]:
-    request = CompileRequest(
-        model=str(smollm2()),
-        targets=("x86-64-cpu",),
-        output=tmp_path_factory.mktemp("real"),
-        precisions=("fp32", "int8-weights", "int4-mixed"),
-    )
-    return list(compile_model(request, runner=runner))
-
-
-def test_a_real_model_answers(real: list[Compiled]) -> None:
-    exact, rounded, _ = (one.bundle.manifest for one in real)
-    assert exact.proof.figures["eval_greedy_agreement"] == 1
-    assert rounded.proof.figures["eval_kl_mean"] < 0.02
-    assert rounded.size < 0.35 * exact.size
-    assert exact.recipe.options["portable"] is False
-    with load(real[0].bundle, threads=1) as session:
-        pieces = list(session.generate([{"role": "user", "content": QUESTION}], max_tokens=40))
-        assert "Paris" in "".join(piece.text for piece in pieces)
-        assert pieces[-1].finish == "stop"
-        again = session.generate([{"role": "user", "content": QUESTION}], max_tokens=3)
-        assert len(list(again)) == 3
-        with pytest.raises(UsageError, match="does not embed"):
-            session.embed(["a"])
-        assert session.stats().requests == 3
-
-
-def test_mixed_bits_are_between_and_say_what_they_kept(real: list[Compiled]) -> None:
-    """Below the line between int4-weights (80 MiB, 0.26 nats) and int8-weights (144, 0.007)."""
-    _, eight, mixed = (one.bundle.manifest for one in real)
-    assert mixed.size < 0.75 * eight.size
-    assert mixed.proof.figures["eval_kl_mean"] < 0.17
-    layers = mixed.recipe.layers
+    layers = manifest.recipe.layers
     assert {one.bits for one in layers} == {4, 8}
-    most = max((one for one in layers if one.weights > 1), key=lambda one: one.error)
-    assert most.bits == 8
-    assert "self_attn" in most.name
+    assert max(layers, key=lambda one: one.error).bits == 8
 
 
-def test_a_generator_that_falls_short_is_refused(runner: StageRunner, tmp_path: Path) -> None:
-    """A model as small as this one loses too much where its activations have 8 bits as well."""
-    request = CompileRequest(
-        model=str(smollm2()),
-        targets=("x86-64-cpu",),
-        output=tmp_path,
-        precisions=("int8-dynamic",),
-    )
+def test_a_generator_that_falls_short_is_refused(
+    compiled: Compile, decoders: Path, tmp_path: Path
+) -> None:
+    """A channel that stands out leaves the others few of the 8 bits that activations have."""
+    folder = shutil.copytree(decoders / "llama", tmp_path / "standing-out")
+    weights = load_file(folder / "model.safetensors")
+    for name, values in weights.items():
+        if name.endswith("layernorm.weight"):
+            values[0] *= STANDS_OUT
+        elif name.endswith(READS_NORMS):
+            values[:, 0] /= STANDS_OUT
+    weights["model.norm.weight"] *= SURE
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    compiled(str(folder), accept_degraded=False)
     with pytest.raises(ProofError, match="eval_kl_mean"):
-        list(compile_model(request, runner=runner))
-
-
-def test_the_command_line_answers(real: list[Compiled]) -> None:
-    folder = str(real[0].bundle.path)
-    done = CliRunner().invoke(run_command, [folder, QUESTION, "--threads", "1"])
-    assert done.exit_code == 0
-    assert "Paris" in done.stdout
-    raw = [folder, "One, two, three,", "--raw", "--max-tokens", "3"]
-    assert "four" in CliRunner().invoke(run_command, raw).stdout
-
-
-def test_llama_cpp_writes_what_the_graph_writes(real: list[Compiled], tmp_path: Path) -> None:
-    """One model in two engines: the same calls stream the same pieces."""
-    llama_here(tmp_path / "llama")
-    file = bare_gguf(smollm2(), tmp_path / "model.gguf")
-    gguf = Generator(smollm2(), engine_for("gguf").open_model(file, EngineOptions(threads=1)))
-    passage = "The ferry to the northern islands leaves from the second pier. " * 30
-    with load(real[0].bundle, threads=1) as session:
-        for prompt in ([{"role": "user", "content": QUESTION}], "One, two, three, four,", passage):
-            wanted = list(session.generate(prompt, max_tokens=24))
-            assert list(gguf.stream(prompt, max_tokens=24)) == wanted
-        ids = gguf.encode(passage)
-        assert kl_divergence(session.generator.logits(ids), gguf.logits(ids)) < 1e-4
+        compiled(str(folder), "int8-dynamic", accept_degraded=False)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from documents import ROOT
 from fresh_cache import fresh_cache
+from tiny_heads import tiny_heads
 
-from edgeward.compiler.compile import CompileRequest, compile_model
+from edgeward.compiler.compile import CompileRequest, compile_model, stage_runner
 from edgeward.compiler.progress import NullReporter
-from edgeward.compiler.toolchains.manager import Toolchains
 from edgeward.errors import UsageError
 from edgeward.runtimes.bundle.read import Bundle
 from edgeward.runtimes.proof.golden import run_golden
@@ -28,10 +27,7 @@ Compile = Callable[..., list[Bundle]]
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    python = Toolchains().ensure("onnx", NullReporter()).python
-    folder = tmp_path_factory.mktemp("heads")
-    script = ROOT / "tests" / "support" / "make_heads.py"
-    subprocess.run([python, script, folder], check=True, capture_output=True)
+    folder = shutil.copytree(tiny_heads(), tmp_path_factory.mktemp("heads") / "heads")
     numbers = {letter: number for number, letter in enumerate(LETTERS)}
     (folder / "ctc" / "wav2vec2" / "vocab.json").write_text(json.dumps(numbers))
     return folder
@@ -51,24 +47,26 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compiled(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def compiled(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compile]:
+    """One runner for all models: torch is imported once."""
     out = tmp_path_factory.mktemp("build")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEWARD_CACHE", str(fresh_cache(tmp_path_factory.mktemp("c") / "cache")))
+        with stage_runner(CompileRequest("", (), out), NullReporter()) as stages:
 
-        def run(task: str, model_type: str, *precisions: str, **more: Any) -> list[Bundle]:
-            request = CompileRequest(
-                model=str(heads / task / model_type),
-                targets=("x86-64-cpu",),
-                output=out / task,
-                precisions=precisions,
-                accept_degraded=True,
-                task=task,
-                **more,
-            )
-            return [one.bundle for one in compile_model(request)]
+            def run(task: str, model_type: str, *precisions: str, **more: Any) -> list[Bundle]:
+                request = CompileRequest(
+                    model=str(heads / task / model_type),
+                    targets=("x86-64-cpu",),
+                    output=out / task,
+                    precisions=precisions,
+                    accept_degraded=True,
+                    task=task,
+                    **more,
+                )
+                return [one.bundle for one in compile_model(request, runner=stages)]
 
-        yield run
+            yield run
 
 
 @pytest.mark.parametrize(

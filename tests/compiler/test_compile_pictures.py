@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from dinov2_small import dinov2_small
 from documents import ROOT
 from fresh_cache import fresh_cache
 from PIL import Image
+from tiny_heads import tiny_heads
 from typed import typed
 
 from edgeward.compiler.compile import CompileRequest, compile_model, stage_runner
@@ -89,9 +91,8 @@ def transformers(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Tran
 
 
 @pytest.fixture(scope="module")
-def models(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("heads")
-    subprocess.run([python, SUPPORT / "make_heads.py", folder], check=True, capture_output=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = shutil.copytree(tiny_heads(), tmp_path_factory.mktemp("heads") / "heads")
     for (task, model_type), settings in MODELS.items():
         written = json.dumps({"do_resize": True, "do_rescale": True, **settings})
         (folder / task / model_type / "preprocessor_config.json").write_text(written)

@@ -206,14 +206,17 @@ def perturb(desk: Desk, noise: float) -> None:
             record["path"].unlink()
 
 
-def test_rounded_weights_are_small_and_near(tmp_path: Path) -> None:
-    desk = Desk(tmp_path / "desk")
-    done = desk.run(
-        "-t",
-        "jetson-orin-nano",
-        "--report",
-        "json",
-        precisions="fp16,int8-static,int8-weights,int4-weights",
+def test_rounded_weights_are_small_and_near(both: tuple[Desk, Rows], tmp_path: Path) -> None:
+    done = (
+        both[0]
+        .twin(tmp_path / "desk")
+        .run(
+            "-t",
+            "jetson-orin-nano",
+            "--report",
+            "json",
+            precisions="fp16,int8-static,int8-weights,int4-weights",
+        )
     )
     assert done.returncode == 0, done.stderr
     half, static, eight, four, *jetson = json.loads(done.stdout)

@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bare_gguf import bare_gguf
 from documents import ROOT
-from smollm2 import smollm2
+from smollm2 import smollm2_half
 
 from edgeward.compiler.child import clean_environment
 from edgeward.compiler.progress import NullReporter
@@ -78,8 +77,8 @@ def test_a_file_is_read_where_more_than_an_eighth_would_stand_there_twice() -> N
 
 
 @pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bare_gguf(smollm2(), tmp_path_factory.mktemp("half") / "half.gguf")
+def half() -> Path:
+    return smollm2_half()
 
 
 @pytest.mark.slow

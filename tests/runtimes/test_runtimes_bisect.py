@@ -365,7 +365,7 @@ def test_the_words_and_the_rows_name_the_layer(tmp_path: Path, original: Path) -
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_spoiled_layer_of_a_real_int8_model_is_named(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    desk = Desk(tmp_path, fresh=False)
     done = desk.run("--report", "json", precisions="fp32,int8-dynamic")
     assert done.returncode == 0, done.stderr
     original, artifact = (open_bundle(row["path"]).entry for row in json.loads(done.stdout))

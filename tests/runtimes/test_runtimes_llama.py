@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 from bare_gguf import bare_gguf
 from click.testing import CliRunner
-from fresh_cache import fresh_cache
 from gguf_bundle import gguf_bundle
 from llama_here import llama_here
 from real_model import minilm
-from smollm2 import smollm2
+from smollm2 import smollm2, smollm2_half
 
 from edgeward.compiler.compile import CompileRequest, stage_runner
 from edgeward.compiler.formats import onnx
@@ -64,8 +63,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("generator")
-    file = bare_gguf(smollm2(), folder / "model.gguf")
-    return gguf_bundle(folder / "smol", smollm2(), file, "text-generation")
+    return gguf_bundle(folder / "smol", smollm2(), smollm2_half(), "text-generation")
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +81,12 @@ def embedder(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
-    """The embedding model's float32 ONNX graph, unproved."""
+    """The embedding model's float32 ONNX graph, unproved, of stages that a user shares."""
     folder = tmp_path_factory.mktemp("onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEWARD_CACHE", str(fresh_cache(folder / "cache")))
-        with stage_runner(CompileRequest("", (), folder), NullReporter()) as stages:
-            source = open_source(str(minilm()))
-            job = Job(source, load_profile("x86-64-cpu"), recipe_for("onnx", "fp32"))
-            graph = onnx.build(job, stages).model.path
+    with stage_runner(CompileRequest("", (), folder), NullReporter()) as stages:
+        source = open_source(str(minilm()))
+        job = Job(source, load_profile("x86-64-cpu"), recipe_for("onnx", "fp32"))
+        graph = onnx.build(job, stages).model.path
     return Embedder(minilm(), engine_for("onnx").open_model(graph, ONE_THREAD))
 
 

@@ -1,4 +1,7 @@
-"""A desk to compile the real model on: a stage cache of its own, the toolchains of the user."""
+"""A desk to compile the real model on: a stage cache of its own, the toolchains of the user.
+
+Where the compile is not what a test is about, its stages are the user's too, as a reader's are.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ import psutil
 from fresh_cache import fresh_cache
 from real_model import minilm
 
+from edgeward.compiler.cache_dir import cache_root
+
 Done = subprocess.CompletedProcess[str]
 _DEADLINE = 240.0
 
@@ -23,10 +28,10 @@ _DEADLINE = 240.0
 class Desk:
     """Runs `edgeward compile` for kiosk-x86 into `build/`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fresh: bool = True) -> None:
         folder.mkdir(exist_ok=True)
         self.build = folder / "build"
-        self.cache = fresh_cache(folder / "cache")
+        self.cache = fresh_cache(folder / "cache") if fresh else cache_root()
         self.environment = {**os.environ, "EDGEWARD_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
 
     def command(self, *more: str, precisions: str = "fp32", model: Path | None = None) -> list[str]:

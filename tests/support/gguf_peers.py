@@ -19,6 +19,8 @@ import pytest
 from edgeward.compiler.cache_dir import cache_root
 from edgeward.compiler.child import clean_environment
 
+# Before any test has a cache of its own.
+CACHE = cache_root()
 PYTHON_ROOMS = {
     "gpt4all": ("gpt4all==2.8.2",),
     "xllamacpp": ("xllamacpp==2026.10.11549",),
@@ -81,7 +83,7 @@ def run(command: list[object], **environment: str) -> str:
 
 
 def _room(name: str, make: Callable[[Path], None]) -> Path:
-    folder = cache_root() / "peers" / name
+    folder = CACHE / "peers" / name
     if not (folder / ".ready").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -33,6 +33,11 @@ PAIRS = (
     ("ctc", "wav2vec2"),
     ("zero-shot-image-classification", "clip"),
 )
+# Of those of front ends alone, whose bodies are those of BERT, RoBERTa, DINOv2 or ConvNeXt.
+AKIN = {
+    *("camembert", "convnextv2", "data2vec-text", "dinov2_with_registers", "electra", "ernie"),
+    *("megatron-bert", "roberta-prelayernorm", "splinter", "xlm-roberta-xl"),
+}
 
 
 def front_only() -> list[tuple[str, str]]:

