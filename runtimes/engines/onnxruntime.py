@@ -110,12 +110,13 @@ def _loaded(module: Any, path: Path, options: EngineOptions) -> Any:
     providers = _available(module, options.providers or DEFAULT_PROVIDERS)
     if "CUDAExecutionProvider" in providers:
         load_cuda(module)
-    settings = _settings(module, options)
+    settings = _settings(module, options, providers)
     settings.add_session_config_entry(*_EXACT_SUMS)
     try:
         return module.InferenceSession(str(path), settings, providers=providers)
     except module.capi.onnxruntime_pybind11_state.Fail:
-        return module.InferenceSession(str(path), _settings(module, options), providers=providers)
+        plain = _settings(module, options, providers)
+        return module.InferenceSession(str(path), plain, providers=providers)
 
 
 def load_cuda(module: Any) -> None:
@@ -129,8 +130,14 @@ def load_cuda(module: Any) -> None:
             module.preload_dlls()
 
 
-def _settings(module: Any, options: EngineOptions) -> Any:
+def _settings(module: Any, options: EngineOptions, providers: Sequence[str]) -> Any:
+    """On a processor no run is planned from the one before it.
+
+    A plan is one block beside all that the first run took, and one more plan is kept for each shape
+    that comes: each token has its own.
+    """
     settings = module.SessionOptions()
+    settings.enable_mem_pattern = tuple(providers) != DEFAULT_PROVIDERS
     settings.log_severity_level = _ERRORS_ONLY
     if options.threads:
         settings.intra_op_num_threads = options.threads
