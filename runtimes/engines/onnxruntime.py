@@ -17,6 +17,7 @@ from edgeward.errors import EngineError, UsageError
 from edgeward.runtimes.bundle.manifest import EngineRef
 
 from .base import EngineOptions, EngineSession, Tensor
+from .exact_sums import pairs_overflow
 from .freed_blocks import freed_blocks
 from .huge_pages import huge_pages
 
@@ -111,7 +112,8 @@ def _loaded(module: Any, path: Path, options: EngineOptions) -> Any:
     if "CUDAExecutionProvider" in providers:
         load_cuda(module)
     settings = _settings(module, options, providers)
-    settings.add_session_config_entry(*_EXACT_SUMS)
+    if pairs_overflow():
+        settings.add_session_config_entry(*_EXACT_SUMS)
     try:
         return module.InferenceSession(str(path), settings, providers=providers)
     except module.capi.onnxruntime_pybind11_state.Fail:
