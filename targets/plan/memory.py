@@ -107,7 +107,7 @@ def memory_of(
         activations=_activations(facts, engine, tokens, context, batch, wide),
         logits=_logits(facts, engine, tokens, max(batch, sequences)),
         engine=engine.resident
-        + facts.vocabulary * TOKENIZER_BYTES
+        + tokenizer_bytes(facts, TOKENIZER_BYTES)
         + {"gpu": engine.gpu, "cpu": engine.running}.get(unit, 0),
     )
     beside = 0 if engine.in_place or unit != "cpu" else _beside(engine, weights, widens_sums)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeward.targets.load import load
-from edgeward.targets.plan import memory
+from edgeward.targets.plan import memory, packed
 from edgeward.targets.plan.arena_layers import encoder_bytes
 from edgeward.targets.plan.engines import cost_of
 from edgeward.targets.plan.facts import ModelFacts
@@ -304,5 +304,15 @@ def test_layers_that_are_alike_take_what_was_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "TOKENIZER_BYTES", 0)
+    monkeypatch.setattr(packed, "WORD_PIECE_BYTES", 0)
     found = peaks(facts_of(config), precision, context)
     assert found / 2**20 == pytest.approx(mebibytes, rel=0.05)
+
+
+def test_a_tokenizer_without_merges_takes_less_in_onnx_too() -> None:
+    facts = facts_of(BERT)
+    writes = replace(facts, kind="decoder")
+    weights = weights_of(facts, "onnx", "int8-dynamic")
+    engine = served(facts, weights, 512).engine - cost_of("onnxruntime").resident
+    assert engine - cost_of("onnxruntime").running == 330 * facts.vocabulary
+    assert served(writes, weights, 512).engine > served(facts, weights, 512).engine
