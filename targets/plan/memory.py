@@ -231,8 +231,8 @@ def _activations(
 
 
 def _at_once(facts: ModelFacts, engine: EngineCost, context: int) -> int:
-    """Tokens that the graph that writes gets at once: one, where another has read the text."""
-    if facts.kind == "encoder-decoder" and not facts.encoder_tokens:
+    """Tokens that the graph that writes gets at once: one, where another has read the input."""
+    if facts.kind == "encoder-decoder":
         return 1
     return min(context, engine.chunk) if facts.writes_text else context
 
