@@ -108,11 +108,12 @@ def _loaded(module: Any, path: Path, options: EngineOptions) -> Any:
     providers = _available(module, options.providers or DEFAULT_PROVIDERS)
     if "CUDAExecutionProvider" in providers:
         load_cuda(module)
-    settings = exact_settings(module, options)
+    settings = exact_settings(module, options, providers)
     try:
         return module.InferenceSession(str(path), settings, providers=providers)
     except module.capi.onnxruntime_pybind11_state.Fail:
-        return module.InferenceSession(str(path), _settings(module, options), providers=providers)
+        plain = _settings(module, options, providers)
+        return module.InferenceSession(str(path), plain, providers=providers)
 
 
 def load_cuda(module: Any) -> None:
@@ -126,16 +127,22 @@ def load_cuda(module: Any) -> None:
             module.preload_dlls()
 
 
-def exact_settings(module: Any, options: EngineOptions) -> Any:
+def exact_settings(module: Any, options: EngineOptions, providers: Sequence[str]) -> Any:
     """Return a session's settings; 8-bit products have exact sums with them on any processor."""
-    settings = _settings(module, options)
+    settings = _settings(module, options, providers)
     if not sums_are_exact(module):
         settings.add_session_config_entry(*EXACT)
     return settings
 
 
-def _settings(module: Any, options: EngineOptions) -> Any:
+def _settings(module: Any, options: EngineOptions, providers: Sequence[str]) -> Any:
+    """On a processor no run is planned from the one before it.
+
+    A plan is one block beside all that the first run took, and one more plan is kept for each shape
+    that comes: each token has its own.
+    """
     settings = module.SessionOptions()
+    settings.enable_mem_pattern = tuple(providers) != DEFAULT_PROVIDERS
     settings.log_severity_level = _ERRORS_ONLY
     if options.threads:
         settings.intra_op_num_threads = options.threads

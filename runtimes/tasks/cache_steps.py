@@ -5,7 +5,10 @@ In ONNX Runtime the cache never becomes a numpy array: what one step gives is bo
 
 from __future__ import annotations
 
+import itertools
 import math
+import mmap
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -57,6 +60,8 @@ def open_steps(engine: EngineSession, cache: Cache) -> Steps:
     device = _DEVICES.get(engine.ref.provider or "", "cpu")
     if device == "cpu" and _shares_cache(native):
         return _SharedSteps(native, cache, device)
+    if device == "cpu" and cache.held:
+        return _TurnedSteps(native, cache)
     return _BoundSteps(native, cache, device)
 
 
@@ -94,9 +99,7 @@ class _BoundSteps:
         return np.asarray(logits.numpy(), np.float32)
 
     def _value(self, array: Tensor) -> Any:
-        from onnxruntime import OrtValue
-
-        return OrtValue.ortvalue_from_numpy(array, self._device, 0)
+        return _value(array, self._device)
 
 
 class _SharedSteps:
@@ -157,9 +160,64 @@ class _SharedSteps:
         self._buffers = grown
 
     def _value(self, array: Tensor) -> Any:
-        from onnxruntime import OrtValue
+        return _value(array, self._device)
 
-        return OrtValue.ortvalue_from_numpy(array, self._device, 0)
+
+class _TurnedSteps:
+    """ONNX Runtime on the processor, behind an encoder: one block is read, the next is written.
+
+    Every layer keeps each token, so a step's shapes are known before it. Tensors that the engine
+    makes larger with each step leave holes between them that no later one fits: as much again.
+    """
+
+    def __init__(self, native: Any, cache: Cache) -> None:
+        self._native, self._past, self._present = native, cache.past, cache.present
+        self._shapes = [array.shape for array in cache.empty]
+        sizes = [rows * heads * width for rows, heads, _, width in self._shapes]
+        self._begins = [0, *itertools.accumulate(sizes)]
+        self._seen, self._room = 0, 0
+        nothing = np.zeros(0, cache.empty[0].dtype)
+        self._read, self._written = nothing, nothing
+        self._binding = native.io_binding()
+        for name, array in cache.held.items():
+            self._binding.bind_cpu_input(name, array)
+        self._read_from([_value(array, "cpu") for array in cache.empty])
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Floats:
+        seen = self._seen + np.shape(inputs["input_ids"])[1]
+        written = self._next(seen)
+        for name, array in inputs.items():
+            self._binding.bind_cpu_input(name, array)
+        for name, value in zip(self._present, written, strict=True):
+            self._binding.bind_ortvalue_output(name, value)
+        self._binding.bind_output(LOGITS, "cpu")
+        _run_bound(self._native, self._binding)
+        self._seen = seen
+        self._read_from(written)
+        self._read, self._written = self._written, self._read
+        return np.asarray(self._binding.get_outputs()[-1].numpy(), np.float32)
+
+    def _read_from(self, values: Sequence[Any]) -> None:
+        for name, value in zip(self._past, values, strict=True):
+            self._binding.bind_ortvalue_input(name, value)
+
+    def _next(self, tokens: int) -> list[Any]:
+        """Return where a step of so many tokens is written, in a block that is new where it ends.
+
+        Nothing is copied: the step writes all.
+        """
+        if tokens > self._room:
+            self._room = -max(tokens, 2 * self._room) // _CAPACITY_STEP * -_CAPACITY_STEP
+        if len(self._written) < self._begins[-1] * self._room:
+            self._written = _pages(self._begins[-1] * self._room, self._written.dtype)
+        places = [
+            self._written[begin * self._room :][: (end - begin) * tokens]
+            for begin, end in itertools.pairwise(self._begins)
+        ]
+        return [
+            _value(place.reshape(rows, heads, tokens, width), "cpu")
+            for place, (rows, heads, _, width) in zip(places, self._shapes, strict=True)
+        ]
 
 
 class _ArraySteps:
@@ -179,6 +237,23 @@ class _ArraySteps:
 
 def _shares_cache(native: Any) -> bool:
     return SHARED_CACHE in native.get_modelmeta().custom_metadata_map
+
+
+def _pages(count: int, dtype: Any) -> Tensor:
+    """Return room for so many numbers, zeros, that takes memory where it is written.
+
+    What is let go of is the system's again, where malloc would keep it.
+    """
+    size = max(1, count) * np.dtype(dtype).itemsize
+    own = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
+    return np.frombuffer(mmap.mmap(-1, size, **own), dtype, count)
+
+
+def _value(array: Tensor, device: str) -> Any:
+    """An array as the engine takes it; on the processor it is the array's own memory."""
+    from onnxruntime import OrtValue
+
+    return OrtValue.ortvalue_from_numpy(array, device, 0)
 
 
 def _run_bound(native: Any, binding: Any) -> None:

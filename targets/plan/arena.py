@@ -1,24 +1,24 @@
 """What ONNX Runtime's arena holds of a graph's tensors once it has run twice on a processor.
 
-Regions are taken from the system one by one, each as large as all before it. In the first run the
+Regions are taken from the system one by one, each as large as all before it. In each run the
 tensors come one by one, the smallest free chunk that holds one is taken, of equal ones that at the
-lowest address, where the system puts what is newest; from the second run on they lie in one block,
-as the first run showed that they can. No region is given back. Source:
-onnxruntime/core/framework/bfc_arena.cc, strategy kNextPowerOfTwo, and mem_pattern_planner.h.
+lowest address, where the system puts what is newest. No region is given back, and the second run
+finds those of the first, cut otherwise. Source: onnxruntime/core/framework/bfc_arena.cc, strategy
+kNextPowerOfTwo; no run is planned as one block (`runtimes/engines/onnxruntime.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from .layout_steps import MAP, Held, Step
 
 _FIRST = 1 << 20
 _SMALLEST = 256
 _WIDE = 4
+_RUNS = 2
 
 
 @dataclass(slots=True)
@@ -89,60 +89,24 @@ class _Arena:
         chunks.insert(at + 1, rest)
 
 
-class _Block:
-    """One block of memory: each tensor lies in the smallest gap among those that stand."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._places: list[tuple[int, int]] = []
-
-    def take(self, size: int) -> tuple[int, int]:
-        end, best, least = 0, -1, -1
-        for begin, length in sorted(self._places):
-            gap = begin - end
-            if gap >= size and (best < 0 or gap < least):
-                best, least = end, gap
-            end = max(end, begin + length)
-        gap = self.size - end
-        if best < 0 or size <= gap < least:
-            best = end
-        place = (best, size)
-        self._places.append(place)
-        self.size = max(self.size, best + size)
-        return place
-
-    def give(self, begin: int, size: int) -> None:
-        self._places.remove((begin, size))
-
-
-_Place = TypeVar("_Place")
-
-
 def held_bytes(steps: Sequence[Step]) -> int:
     """Return the bytes of float32 tensors that stand in the arena after two runs."""
-    if not steps:
-        return 0
-    arena, block = _Arena(), _Block()
-    _follow(steps, arena.take, arena.give)
-    _follow(steps, block.take, block.give)
-    arena.take(block.size)
+    arena = _Arena()
+    for _ in range(_RUNS):
+        _follow(steps, arena)
     return arena.touched
 
 
-def _follow(
-    steps: Sequence[Step],
-    take: Callable[[int], tuple[int, _Place]],
-    give: Callable[[int, _Place], None],
-) -> None:
+def _follow(steps: Sequence[Step], arena: _Arena) -> None:
     """Take what a step needs and give back what none after it does, then the rest."""
-    taken: dict[Held, list[tuple[int, _Place]]] = {}
+    taken: dict[Held, list[tuple[int, _Chunk]]] = {}
     for wanted in (*_standing(steps), Counter[Held]()):
         for held, places in taken.items():
             while len(places) > wanted[held]:
-                give(*places.pop())
+                arena.give(*places.pop())
         for held, count in wanted.items():
             places = taken.setdefault(held, [])
-            places += [take(_WIDE * held[1]) for _ in range(count - len(places))]
+            places += [arena.take(_WIDE * held[1]) for _ in range(count - len(places))]
 
 
 def _standing(steps: Sequence[Step]) -> Iterator[Counter[Held]]:

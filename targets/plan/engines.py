@@ -19,14 +19,14 @@ class EngineCost:
     says whether attention's scores stand whole in memory, `every_logit` whether logits come for
     each token of a piece. On the processor it takes `running` more once it has run, beyond what is
     counted; `packs` says that it packs weights for their products as it loads them (`memory.py`),
-    `replays` that the tensors of a piece stand there twice, as they came the first time and in one
-    block as they are planned from then on; `widens` says that 16-bit weights become float32, the
-    file beside them while it is read; the cache has room for `first_room` tokens and doubles, the
-    old one beside the new. On a GPU `hands_over` says that a step's cache stands beside the last
-    one's. `attention` is the share of the float rate that a token's attention reaches on a
-    processor beside reading the cache, `matrix` the share of a GPU's rate that its prompts reach
-    where there are matrix units, as others do where it is 0. A layer costs `layer_s` a step beside
-    its arithmetic. `unable` says by a model's kind why the engine cannot run one. `graphed_s` is a
+    `has_arena` that tensors stand in regions that are never given back (`arena.py`); `widens` says
+    that 16-bit weights become float32, the file beside them while it is read; the cache has room
+    for `first_room` tokens and doubles, the old one beside the new. On a GPU `hands_over` says that
+    a step's cache stands beside the last one's. `attention` is the share of the float rate that a
+    token's attention reaches on a processor beside reading the cache, `matrix` the share of a GPU's
+    rate that its prompts reach where there are matrix units, as others do where it is 0. A layer
+    costs `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine
+    cannot run one. `graphed_s` is a
     layer's cost where CUDA records the kernels of one sequence's token and launches them as one
     graph. Where `link` bytes a second are given, the weights beyond `on_chip` bytes come over it
     each time. `in_place` says that weights are read where they are stored, as a device does that
@@ -45,7 +45,7 @@ class EngineCost:
     every_logit: bool = False
     running: int = 0
     packs: bool = False
-    replays: bool = False
+    has_arena: bool = False
     widens: bool = False
     first_room: int = 0
     hands_over: bool = False
@@ -127,7 +127,7 @@ ENGINES: Mapping[str, EngineCost] = {
         keeps_scores=True,
         running=9 * MIB,
         packs=True,
-        replays=True,
+        has_arena=True,
         widens=True,
         first_room=256,
         hands_over=True,

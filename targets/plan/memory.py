@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from edgeward.targets.profile import Hardware
 
 from . import ggml
+from .arena_layers import encoder_bytes, layers_bytes
 from .engines import EngineCost
 from .facts import ModelFacts
 from .packed import activation_bytes, graph_bytes, piece_of, tokenizer_bytes, weights_bytes
@@ -18,8 +19,6 @@ ADAM_BYTES = 16
 # measured: what the tokenizers library takes an entry of SmolLM2's vocabulary
 TOKENIZER_BYTES = 700
 LORA_RANK = 16
-# measured: how often a text's encoder holds attention's scores in ONNX Runtime, its bias among them
-TEXT_SCORES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +98,16 @@ def memory_of(
         return _with_packing(facts, weights, engine, engine.packing, context, batch, sequences)
     tokens = _at_once(facts, engine, context)
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
-    kept = _kept(engine, context, unit)
+    kept, turned = _kept(engine, context, unit), 0
+    if facts.kind == "encoder-decoder" and engine.first_room and unit == "cpu":
+        kept, turned = context, _written(facts, context, sequences, cache_bits)
     serving = Memory(
         weights=0 if engine.in_place else weights.stored + _packed(engine, weights, unit),
-        cache=cache_bytes(facts, kept, sequences, cache_bits),
+        cache=cache_bytes(facts, kept, sequences, cache_bits) + turned,
         activations=_activations(facts, engine, tokens, context, batch, wide),
         logits=_logits(facts, engine, tokens, max(batch, sequences)),
         engine=engine.resident
-        + facts.vocabulary * TOKENIZER_BYTES
+        + tokenizer_bytes(facts, TOKENIZER_BYTES)
         + {"gpu": engine.gpu, "cpu": engine.running}.get(unit, 0),
     )
     beside = 0 if engine.in_place or unit != "cpu" else _beside(engine, weights, widens_sums)
@@ -166,6 +167,11 @@ def _of_ggml(
     )
 
 
+def _written(facts: ModelFacts, context: int, sequences: int, bits: float) -> int:
+    """A step's cache beside the last one's, without what both look back at in an encoder."""
+    return cache_bytes(replace(facts, cross_width=0), context, sequences, bits)
+
+
 def _kept(engine: EngineCost, context: int, unit: str) -> int:
     """Tokens that the cache has room for where it takes most."""
     if unit != "cpu":
@@ -214,32 +220,35 @@ def _activations(
 ) -> int:
     """The tensors that live at once in the widest layer: states, projections, feed-forward."""
     if facts.alive:
-        return batch * (facts.arena if engine.replays else facts.alive * wide)
+        return batch * (facts.arena if engine.has_arena else facts.alive * wide)
+    encoder = _encoder_bytes(facts, engine, context) * wide // 4
+    if engine.has_arena and facts.heads:
+        return batch * (layers_bytes(facts, tokens, context) * wide // 4 + encoder)
     chosen = max(1, facts.active_experts)
     row = 6 * facts.hidden + 2 * facts.intermediate * chosen
     scores = facts.heads * tokens * context if engine.keeps_scores else 0
-    rows = tokens * row * (2 if engine.replays else 1)
-    return batch * (rows + scores + _encoder_numbers(facts, engine, context)) * wide
+    return batch * ((tokens * row + scores) * wide + encoder)
 
 
 def _at_once(facts: ModelFacts, engine: EngineCost, context: int) -> int:
-    """Tokens that the graph that writes gets at once: one, where another has read the text."""
-    if facts.kind == "encoder-decoder" and not facts.encoder_tokens:
+    """Tokens that the graph that writes gets at once: one, where another has read the input."""
+    if facts.kind == "encoder-decoder":
         return 1
     return min(context, engine.chunk) if facts.writes_text else context
 
 
-def _encoder_numbers(facts: ModelFacts, engine: EngineCost, context: int) -> int:
+def _encoder_bytes(facts: ModelFacts, engine: EngineCost, context: int) -> int:
     """A sound's encoder has fused attention: it goes by blocks, no scores stand in memory.
 
     That of a text has not where the engine keeps scores: benchmarks/plan/reality.py, T5.
     """
     if facts.kind != "encoder-decoder":
         return 0
-    tokens = facts.encoder_tokens or context
-    scores = 0 if facts.encoder_tokens or not engine.keeps_scores else TEXT_SCORES
-    row = 6 * facts.encoder_hidden + 2 * facts.intermediate
-    return tokens * (row + scores * facts.heads * tokens)
+    if engine.has_arena and not facts.encoder_tokens:
+        return encoder_bytes(facts, context)
+    return (
+        4 * (facts.encoder_tokens or context) * (6 * facts.encoder_hidden + 2 * facts.intermediate)
+    )
 
 
 def _logits(facts: ModelFacts, engine: EngineCost, tokens: int, sequences: int) -> int:

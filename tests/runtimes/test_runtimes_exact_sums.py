@@ -74,7 +74,7 @@ def test_the_option_is_for_processors_that_need_it(
     monkeypatch: pytest.MonkeyPatch, *, exact: bool
 ) -> None:
     monkeypatch.setattr(engine, "sums_are_exact", lambda _: exact)
-    settings = engine.exact_settings(onnxruntime, CPU)
+    settings = engine.exact_settings(onnxruntime, CPU, engine.DEFAULT_PROVIDERS)
     try:
         asked = settings.get_session_config_entry(EXACT[0])
     except RuntimeError:

@@ -110,6 +110,30 @@ def test_rows_of_a_batch_are_written_side_by_side(task: TextToText) -> None:
     assert logits[:, -1].argmax(axis=-1).tolist() == expected
 
 
+def test_a_text_that_outgrows_its_room_is_not_lost(folder: Path, task: TextToText) -> None:
+    ids = [2 + number % 200 for number in range(700)]
+    inputs = task.inputs("gate")
+    pieces = [ids[:3], *([one] for one in ids[3:300]), ids[300:600], *([one] for one in ids[600:])]
+    target = task.graph.read(inputs)
+    whole = SequenceGraph(Elsewhere(opened(folder))).read(inputs).logits(ids)
+    assert np.array_equal(np.concatenate([target.logits(piece) for piece in pieces]), whole)
+
+
+def test_two_texts_are_written_by_turns(task: TextToText) -> None:
+    first, other = (task.graph.read(task.inputs(text)) for text in ("gate", "another"))
+    for at in range(1, 5):
+        ids = [START, 40, 50, 60][:at]
+        assert int(first.next_logits(ids[-1:]).argmax()) == following(ids_of("gate"), ids)
+        assert int(other.next_logits(ids[-1:]).argmax()) == following(ids_of("another"), ids)
+
+
+def test_no_run_on_a_processor_is_planned_from_another(folder: Path) -> None:
+    engine = opened(folder)
+    for each in (engine, engine.parts["encoder"]):
+        native = each.native  # type: ignore[attr-defined]
+        assert not native.get_session_options().enable_mem_pattern
+
+
 def test_another_engine_writes_the_same(folder: Path, task: TextToText) -> None:
     other = TextToText(folder, Elsewhere(opened(folder)))
     assert list(other.stream("gate B12", max_tokens=9)) == list(

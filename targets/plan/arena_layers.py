@@ -1,0 +1,87 @@
+"""The tensors of layers that are alike, as ONNX Runtime's arena holds them.
+
+Where no network was gone through step by step, its sizes tell the steps of one layer. Two of them
+show what a layer leaves to the next, and each that follows takes what the one before gave back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .arena import held_bytes
+from .facts import ModelFacts
+from .layout_steps import HEADS, MAP, ROWS, SCORES, SEQUENCE, Step, beside, passed
+
+_SHOWN = 2
+_BIAS = "relative_attention_bias"
+
+
+def layers_bytes(facts: ModelFacts, tokens: int, keys: int) -> int:
+    """Return the bytes of float32 tensors of `tokens` that look back at `keys`, after two runs."""
+    layer = _writing if facts.writes_text else _reading
+    return held_bytes([step for _ in range(_SHOWN) for step in layer(facts, tokens, keys)])
+
+
+def encoder_bytes(facts: ModelFacts, tokens: int) -> int:
+    """Return those of the encoder that reads so many tokens of a text before a decoder writes."""
+    read = replace(facts, kind="encoder", hidden=facts.encoder_hidden)
+    layers = [step for _ in range(_SHOWN) for step in _reading(read, tokens, tokens)]
+    if any(_BIAS in tensor.name for tensor in facts.tensors):
+        layers = list(_biased(layers, facts.heads * tokens**2))
+    return held_bytes(layers)
+
+
+def _biased(steps: list[Step], scores: int) -> Iterator[Step]:
+    """Give the steps behind a bias: it is looked up, its heads put first, the mask chosen by it.
+
+    It has the scores' shape, one of them more from its making to the last layer.
+    """
+    yield Step(stands=(("looked up", scores), ("heads first", scores)))
+    yield Step(stands=(("heads first", scores), (SCORES, scores), (SCORES, scores)))
+    for step in steps:
+        yield replace(step, waits=(*step.waits, (SCORES, scores)))
+
+
+def _reading(facts: ModelFacts, tokens: int, keys: int) -> Iterator[Step]:
+    state = facts.hidden * tokens
+    yield passed(state, state, form=SEQUENCE)
+    yield from _beside(_attention(facts.heads * tokens * keys, state), state)
+    yield passed(state, state, form=SEQUENCE)
+    yield from _beside(_feed_forward(facts, tokens, 2), state)
+
+
+def _writing(facts: ModelFacts, tokens: int, keys: int) -> Iterator[Step]:
+    """Of a generator: its attention keeps the cache, a gate stands beside the feed-forward."""
+    state = facts.hidden * tokens
+    yield passed(state, state, form=SEQUENCE)
+    yield from _beside(_fused(facts.heads * tokens * keys, state), state)
+    yield passed(state, state, form=SEQUENCE)
+    yield from _beside(_feed_forward(facts, tokens, 3), state)
+
+
+def _beside(steps: Iterator[Step], state: int) -> Iterator[Step]:
+    return beside(steps, state, SEQUENCE)
+
+
+def _attention(scores: int, state: int) -> Iterator[Step]:
+    """Queries, keys and values, their heads apart, the scores before and after the softmax."""
+    for _ in range(3):
+        yield passed(state, state, form=ROWS)
+    heads = ((HEADS, state), (HEADS, state), ("turned", state))
+    yield Step(stands=(*heads, (SCORES, scores), (SCORES, scores), ("together", state)))
+    yield passed(state, state, form=ROWS)
+
+
+def _fused(scores: int, state: int) -> Iterator[Step]:
+    """One operator that keeps the cache; its scores are its own while it runs."""
+    made = ((ROWS, state),) * 3
+    yield Step(stands=made)
+    yield Step(stands=(*made, (MAP, scores), (ROWS, state)))
+
+
+def _feed_forward(facts: ModelFacts, tokens: int, between: int) -> Iterator[Step]:
+    state, size = facts.hidden * tokens, facts.intermediate * max(1, facts.active_experts) * tokens
+    yield Step(stands=((ROWS, state), (ROWS, size)))
+    yield passed(*[size] * between, form=ROWS)
+    yield Step(stands=((ROWS, size), (ROWS, state)))
