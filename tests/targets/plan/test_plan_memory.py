@@ -278,7 +278,7 @@ def test_a_cache_behind_an_encoder_stands_twice_and_what_was_read_once() -> None
 
 
 # One process each, one thread of a Xeon with AVX-512 VNNI, random models without their tokenizer.
-# The rule's steps were chosen with the first three in view.
+# The rule's steps were chosen with the first three in view, and that of a bias with BART's.
 @pytest.mark.parametrize(
     ("config", "precision", "context", "mebibytes"),
     [
