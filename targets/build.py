@@ -128,6 +128,7 @@ def _reached(section: Section) -> Reached:
         attention=section.need("attention", float),
         token=_shares(section.section("token")),
         prompt=_shares(section.section("prompt")),
+        cache=section.get("cache", float) or 1.0,
     )
 
 

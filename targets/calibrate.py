@@ -74,8 +74,7 @@ def measure_kernels(engine: str, threads: int, python: str = sys.executable) -> 
     script = SCRIPTS[engine]
     if python == sys.executable and find_spec(script.needs) is None:
         return None
-    found = _told(script.script, threads, python)
-    return Reached(found["attention"], found["token"], found["prompt"])
+    return Reached(**_told(script.script, threads, python))
 
 
 def _told(module: str, threads: int, python: str = sys.executable) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .blank_gguf import BlankLlama
 from .calibration import PROMPT_ROWS, Clock, bytes_per_s, operations_per_s, usual_s
@@ -30,6 +31,8 @@ SHORT, CONTEXT = 8, 1024
 TURNS, SQUARES, TOKENS = 3, 3, 9
 BYTES = 96 * 2**20
 _BYTES_CACHED = 2
+# What a profile may say of any share.
+_MOST = 16.0
 
 
 def products_of(kind: str) -> BlankLlama:
@@ -42,11 +45,10 @@ def products_of(kind: str) -> BlankLlama:
     return replace(layer, layers=-(-BYTES // layer.multiplied_bytes))
 
 
-# As the small models of today have their heads: which size one has matters as much as how many
-# share a cache.
-ATTENTION = (
-    BlankLlama("q8_0", 1024, 16, 4, 64, 256, 12),
-    BlankLlama("q8_0", 1024, 8, 2, 128, 256, 12),
+# As models have their heads: how many share a cache decides more than how large they are.
+ATTENTION = tuple(
+    BlankLlama("q8_0", 1024, heads, cached, size, 256, 12)
+    for heads, cached, size in ((16, 16, 64), (16, 4, 64), (8, 2, 128), (4, 1, 256))
 )
 
 
@@ -74,6 +76,13 @@ class Session:
         return usual_s(lambda: self.add(1), TOKENS, self.clock)
 
 
+class Looked(NamedTuple):
+    """A token's attention: what its operations and its reading take of it at the full rates."""
+
+    computing: float
+    reading: float
+
+
 def measure_kernels(threads: int) -> Reached:
     """Return what is reached, a prompt's products too as shares of the float32 rate.
 
@@ -88,11 +97,13 @@ def measure_kernels(threads: int) -> Reached:
             turns = [_products(session, products_of(kind)) for _ in range(TURNS)]
             token[kind] = statistics.median(one for one, _ in turns)
             prompt[kind] = statistics.median(many for _, many in turns)
-        shares = []
+        seen = []
         for model in ATTENTION:
             session = _session(model, path, threads, clock)
-            shares += [_attention(session, model) for _ in range(TURNS)]
-    return Reached(statistics.median(shares), token, prompt)
+            looked = sorted(_attention(session, model) for _ in range(TURNS))
+            seen.append(looked[TURNS // 2])
+    attention, cache = shares_of(seen, prompt["f32"])
+    return Reached(attention, token, prompt, cache)
 
 
 def _session(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Session:
@@ -124,17 +135,41 @@ def _products(session: Session, model: BlankLlama) -> tuple[float, float]:
     return each / one, PROMPT_ROWS * each / many
 
 
-def _attention(session: Session, model: BlankLlama) -> float:
-    """The share of a token's attention: what it takes longer behind a long text."""
+def _attention(session: Session, model: BlankLlama) -> Looked:
+    """What a token takes longer behind a long text, of the operations and bytes that are more."""
     session.context.clear()
     rate, speed = operations_per_s(session.clock, repetitions=SQUARES), bytes_per_s(session.clock)
     session.add(SHORT)
     short = session.token_s()
     session.add(CONTEXT)
-    longer = session.token_s() - short
+    longer = max(session.token_s() - short, 1e-9)
     read = model.layers * 2 * _BYTES_CACHED * model.cached * model.size * CONTEXT
-    computing = max(longer - read / speed, longer / 10, 1e-9)
-    return model.layers * 4 * model.heads * model.size * CONTEXT / computing / rate
+    return Looked(
+        model.layers * 4 * model.heads * model.size * CONTEXT / rate / longer, read / speed / longer
+    )
+
+
+def shares_of(seen: Sequence[Looked], most: float) -> tuple[float, float]:
+    """Return the shares of rate and bandwidth that attention reaches: what fits all models best.
+
+    Computing and reading come one after the other. It computes no faster than `most`, which a
+    prompt's products of floats reach, and reads no faster than 16 times the bandwidth.
+    """
+    import numpy as np
+
+    rows = np.array([(each.computing, each.reading) for each in seen])
+    one, other = np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)[0]
+    if other < 0:
+        one, other = _alone(rows[:, 0], np.ones(len(rows))), 0.0
+    if one < 1 / most:
+        one = 1 / most
+        other = _alone(rows[:, 1], 1 - one * rows[:, 0])
+    return min(most, 1 / one), 1 / max(other, 1 / _MOST)
+
+
+def _alone(parts: Any, wanted: Any) -> float:
+    """The factor of one kind of work alone that comes nearest to what is wanted."""
+    return float(parts @ wanted / (parts @ parts))
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
         yield f"hardware.achieved.{what}", share
     for engine_name, reached in hardware.kernels.items():
         yield f"hardware.kernels.{engine_name}.attention", reached.attention
+        yield f"hardware.kernels.{engine_name}.cache", reached.cache
         for what, shares in (("token", reached.token), ("prompt", reached.prompt)):
             for precision, share in shares.items():
                 yield f"hardware.kernels.{engine_name}.{what}.{precision}", share

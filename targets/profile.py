@@ -36,12 +36,14 @@ class Reached:
 
     `attention` is one token's over its cache and `token` one token's products, of the float32 rate;
     `prompt` a prompt's products, of the rate that its weights are multiplied at. Products are told
-    by precision, for llama.cpp by the type of a tensor, as a file mixes several.
+    by precision, for llama.cpp by the type of a tensor, as a file mixes several. `cache` is the
+    share of the bandwidth that a token's attention reads the cache at.
     """
 
     attention: float
     token: Mapping[str, float] = field(hash=False)
     prompt: Mapping[str, float] = field(hash=False)
+    cache: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

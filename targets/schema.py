@@ -216,6 +216,7 @@ _SHARE = number(0.0001, 16.0)
 _REACHED = table(
     {
         "attention": _SHARE,
+        "cache": _SHARE,
         "token": named(_SHARE, _PRECISION),
         "prompt": named(_SHARE, _PRECISION),
     }

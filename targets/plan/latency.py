@@ -44,12 +44,13 @@ class Speed:
 
     `float_operations_per_s` is what a prompt's attention reaches: its operands are no weights, they
     stay floats where those are rounded. `token_operations_per_s` and `attention_operations_per_s`
-    are what one token's products and its attention over the cache reach, infinite where the memory
-    alone decides; that attention comes beside reading the cache. `in_turn` says that a prompt's
-    weights are not read behind its products: on GPUs the sum of both is nearer to what is published
-    than the longer one (benchmarks/plan/published.toml); `one_by_one` that operators follow each
-    other, as on a processor. Weights beyond `on_chip` bytes come over a link of `link_bytes_per_s`
-    before they are multiplied. `packing` are the habits of an engine of graphs of fixed shapes.
+    are what one token's products and its attention over the cache reach, infinite where the
+    memory alone decides; that attention comes beside reading the cache, at `cache` of the
+    bandwidth. `in_turn` says that a prompt's weights are not read behind its products: on GPUs
+    the sum of both is nearer to what is published than the longer one
+    (benchmarks/plan/published.toml); `one_by_one` that operators follow each other, as on a
+    processor. Weights beyond `on_chip` bytes come over a link of `link_bytes_per_s` before they
+    are multiplied. `packing` are the habits of an engine of graphs of fixed shapes.
     `moved_bytes` is what each number counts that operators between a prompt's products write
     (`moved.py`), `compares` by a model's kind the share of the float rate that a prompt's attention
     reaches. `rows` is how many rows of a product reach `operations_per_s`, where fewer take longer.
@@ -61,6 +62,7 @@ class Speed:
     layer_s: float
     token_operations_per_s: float = math.inf
     attention_operations_per_s: float = math.inf
+    cache: float = 1.0
     in_turn: bool = False
     one_by_one: bool = False
     on_chip: int = 0
@@ -106,6 +108,7 @@ def speed_of(
         layer_s=(engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if on_processor else 0.0),
         token_operations_per_s=_share(hardware, unit, kernel.token),
         attention_operations_per_s=_share(hardware, unit, kernel.attention or engine.attention),
+        cache=kernel.cache if on_processor else 1.0,
         in_turn=unit == "gpu",
         one_by_one=on_processor,
         on_chip=engine.on_chip,
@@ -223,8 +226,8 @@ def token_s(
         cached = attention_s(speed.packing, facts, context, sequences, speed.bytes_per_s)
     once = products / sequences / speed.token_operations_per_s
     looking = max(cached, attention / speed.operations_per_s)
-    if speed.attention_operations_per_s < speed.operations_per_s:
-        looking = cached + attention / speed.attention_operations_per_s
+    if math.isfinite(speed.attention_operations_per_s):
+        looking = cached / speed.cache + attention / speed.attention_operations_per_s
     return (
         max(read, products / speed.operations_per_s, once) + looking + facts.layers * speed.layer_s
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from documents import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from llama_here import llama_here
 
 from edgeward.compiler.recipe import RECIPES
@@ -56,7 +58,7 @@ def test_integers_gain_by_what_the_processor_has(
 
 def test_what_kernels_reach_is_written_and_read(tmp_path: Path) -> None:
     reached = Reached(
-        0.1234, {"fp32": 0.07, "int8-dynamic": 0.2}, {"fp32": 0.9, "int8-dynamic": 1.8}
+        0.1234, {"fp32": 0.07, "int8-dynamic": 0.2}, {"fp32": 0.9, "int8-dynamic": 1.8}, 0.25
     )
     here = replace(probe(), arch="x86_64", cpu_flags=("avx2", "fma"))
     path = tmp_path / "mine.toml"
@@ -65,7 +67,7 @@ def test_what_kernels_reach_is_written_and_read(tmp_path: Path) -> None:
     )
     profile = load(path)
     found = profile.hardware.kernels["onnxruntime"]
-    assert found.attention == 0.123
+    assert (found.attention, found.cache) == (0.123, 0.25)
     assert found.token == reached.token
     assert found.prompt == {"fp32": 0.9, "int8-dynamic": pytest.approx(1.8 / 1.5)}
     again = tmp_path / "again.toml"
@@ -125,6 +127,7 @@ CITED = '\n[sources]\n"hardware.kernels" = "a test"\n'
         (f"speed = 0.5{CITED}", "speed is not a key"),
         (f"token = {{ fp32 = 0.5 }}{CITED}", "attention"),
         (f"attention = 0.1\ntoken = {{ fp32 = 0 }}{CITED}", "token.fp32 must be between"),
+        (f"attention = 0.1\ncache = 17.0{CITED}", "cache must be between"),
         ("attention = 0.1", "is a number without a source"),
     ],
 )
@@ -174,6 +177,37 @@ def test_llama_cpps_kernels_are_measured_by_type(
     assert plausible(found.prompt)
     # The difference of two tokens, one beside the other: beside other programs it is any number.
     assert found.attention > 0
+
+
+@given(st.floats(0.01, 0.5), st.floats(0.05, 4.0))
+def test_attention_is_told_by_what_it_computes_and_what_it_reads(
+    attention: float, cache: float
+) -> None:
+    """Of heads that share a cache and of such that have one each, both in a second."""
+    shapes = [(0.1, 0.9), (0.5, 0.5), (0.8, 0.3), (0.9, 0.1)]
+    times = [computing / attention + reading / cache for computing, reading in shapes]
+    seen = [
+        calibration_llama.Looked(computing / time, reading / time)
+        for (computing, reading), time in zip(shapes, times, strict=True)
+    ]
+    found = calibration_llama.shares_of(seen, 0.5)
+    assert found == pytest.approx((attention, cache), rel=1e-3)
+
+
+def test_attention_computes_no_faster_than_a_prompt_does() -> None:
+    alike = [calibration_llama.Looked(0.001, 0.5), calibration_llama.Looked(0.002, 0.5)]
+    attention, cache = calibration_llama.shares_of(alike, 0.5)
+    assert attention == 0.5
+    assert cache == pytest.approx(0.5, rel=0.02)
+
+
+def test_attention_that_waits_for_no_memory_reads_at_any_speed() -> None:
+    alike = [calibration_llama.Looked(0.1, 0.1), calibration_llama.Looked(0.1, 0.9)]
+    uneven = [calibration_llama.Looked(0.1, 0.9), calibration_llama.Looked(0.2, 0.1)]
+    for seen in (alike, uneven):
+        attention, cache = calibration_llama.shares_of(seen, 0.5)
+        assert 0 < attention <= 0.5
+        assert 0 < cache <= 16
 
 
 def test_llama_cpps_kernels_are_those_of_the_mixes_that_recipes_make() -> None:

@@ -77,6 +77,13 @@ def test_attention_takes_what_was_measured_beside_reading_the_cache(smollm2: Mod
     assert (long[1] - long[0]) - (short[1] - short[0]) == pytest.approx(expected, rel=0.05)
 
 
+def test_the_cache_is_read_at_the_share_that_was_measured(smollm2: ModelFacts) -> None:
+    slow = replace(FAST, cache=0.2)
+    one, other = (planned(smollm2, reaching(each), "fp32").tpot_s or 0 for each in (FAST, slow))
+    reading = 512 * 30 * 2 * 3 * 64 * 4 / (0.7 * load(CPU).hardware.memory_bandwidth_bytes_per_s)
+    assert other - one == pytest.approx(reading * 4, rel=0.01)
+
+
 def test_a_prompt_takes_what_was_measured_of_its_own_rate(smollm2: ModelFacts) -> None:
     slow = replace(FAST, prompt={**FAST.prompt, "int4-weights": 0.25})
     one = planned(smollm2, reaching(FAST), "int4-weights").ttft_s
