@@ -95,7 +95,7 @@ def _benchmark(job: Job, artifact: Artifact, reference: StageResult) -> StageSpe
     return StageSpec(
         name="benchmark",
         call="edgeward.compiler.measured:benchmark",
-        version=5,
+        version=6,
         inputs={"model": artifact.model, **_timed_inputs(artifact, reference)},
         params={**_timed_params(job), **_parts(artifact)},
         toolchain=artifact.engine_toolchain,
