@@ -38,8 +38,7 @@ _MOST = 16.0
 def products_of(kind: str) -> BlankLlama:
     """Return a model that is all products, in any type too large for a processor's caches.
 
-    Where they hold it, a prompt is half as long again too: kernels go over the weights once for a
-    few tokens each.
+    Where they hold it a prompt takes less too: kernels go over the weights for a few tokens each.
     """
     layer = BlankLlama(kind, 1024, 16, 4, 64, 2816, layers=1)
     return replace(layer, layers=-(-BYTES // layer.multiplied_bytes))
@@ -113,6 +112,8 @@ def _session(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Sessi
     from edgeward.runtimes.engines.llama import is_file_better_read
     from edgeward.runtimes.engines.llama_native import Context, ContextShape, Model
 
+    # The file of the model before may still be mapped.
+    path.unlink(missing_ok=True)
     model.write(path)
     copied = is_file_better_read(path, read_header(path))
     with huge_pages() if copied else nullcontext():

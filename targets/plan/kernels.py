@@ -101,8 +101,6 @@ _AS: Mapping[str, str] = {
     "int8-static": "int8-dynamic",
     "int4-mixed": "int4-weights",
 }
-
-
 # Names of one engine.
 _SAME: Mapping[str, str] = {"llama-cpp": "llama", "llama-before-graphs": "llama"}
 
