@@ -125,10 +125,10 @@ def _hardware(section: Section) -> Hardware:
 
 def _reached(section: Section) -> Reached:
     return Reached(
-        attention=section.need("attention", float),
+        attention=section.get("attention", float),
         token=_shares(section.section("token")),
         prompt=_shares(section.section("prompt")),
-        cache=section.get("cache", float) or 1.0,
+        cache=section.get("cache", float),
     )
 
 

@@ -47,6 +47,7 @@ class KernelScript:
 SCRIPTS: Mapping[str, KernelScript] = {
     "onnxruntime": KernelScript("ONNX Runtime", "onnxruntime", "onnx", "calibration_onnxruntime"),
     "llama": KernelScript("llama.cpp", "llama_cpp", "llama", "calibration_llama"),
+    "litert": KernelScript("LiteRT", "ai_edge_litert", "litert", "calibration_litert"),
 }
 
 
@@ -126,7 +127,8 @@ def _kernels(engine: str, threads: int) -> tuple[Reached | None, str]:
 def _is_plausible(found: Reached) -> bool:
     """A token's products are never faster than a prompt's, nor is its attention than floats'."""
     pairs = [(found.token[name], found.prompt[name]) for name in found.token]
-    pairs.append((found.attention, next(iter(found.prompt.values()))))
+    if found.attention is not None:
+        pairs.append((found.attention, next(iter(found.prompt.values()))))
     return all(0 < one <= many for one, many in pairs)
 
 
@@ -181,6 +183,7 @@ def _written(kernels: Reached, int8_times: float) -> dict[str, object]:
         if isinstance(value, dict)
         else float(f"{value:.3g}")
         for key, value in written.items()
+        if value is not None
     }
 
 

@@ -37,13 +37,14 @@ class Reached:
     `attention` is one token's over its cache and `token` one token's products, of the float32 rate;
     `prompt` a prompt's products, of the rate that its weights are multiplied at. Products are told
     by precision, for llama.cpp by the type of a tensor, as a file mixes several. `cache` is the
-    share of the bandwidth that a token's attention reads the cache at.
+    share of the bandwidth that a token's attention reads the cache at. What is None or not there
+    was not measured.
     """
 
-    attention: float
-    token: Mapping[str, float] = field(hash=False)
-    prompt: Mapping[str, float] = field(hash=False)
-    cache: float = 1.0
+    attention: float | None = None
+    token: Mapping[str, float] = field(default_factory=dict, hash=False)
+    prompt: Mapping[str, float] = field(default_factory=dict, hash=False)
+    cache: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,15 +29,16 @@ class Kernel:
 
     `prompt` is the share of what weights are multiplied at that a prompt's products reach,
     `attention` of the float rate what a token's attention over the cache does, 0 where the engine's
-    own figure holds, `cache` of the bandwidth what reading the cache does. `alone` says that these
-    are products' and nothing else's, where the others were taken of whole models.
+    own figure holds, `cache` of the bandwidth what reading the cache does, where it is known.
+    `alone` says that these are products' and nothing else's, where the others were taken of whole
+    models.
     """
 
     token: float = 0.0
     layer_s: float = 0.0
     prompt: float = 1.0
     attention: float = 0.0
-    cache: float = 1.0
+    cache: float | None = None
     alone: bool = False
 
 
@@ -131,11 +132,10 @@ def kernel_of(
     else:
         same = _AS.get(recipe.precision, recipe.precision)
         token, prompt = measured.token.get(same, 0.0), measured.prompt.get(same, 1.0)
+    attention = measured.attention or 0.0
     if not token:
-        return replace(known, attention=measured.attention, cache=measured.cache)
-    return Kernel(
-        token, prompt=prompt, attention=measured.attention, cache=measured.cache, alone=True
-    )
+        return replace(known, attention=attention, cache=measured.cache)
+    return Kernel(token, prompt=prompt, attention=attention, cache=measured.cache, alone=True)
 
 
 def _mixed(facts: ModelFacts, weights: Weights, measured: Reached) -> tuple[float, float]:

@@ -62,7 +62,7 @@ class Speed:
     layer_s: float
     token_operations_per_s: float = math.inf
     attention_operations_per_s: float = math.inf
-    cache: float = 1.0
+    cache: float | None = None
     in_turn: bool = False
     one_by_one: bool = False
     on_chip: int = 0
@@ -108,7 +108,7 @@ def speed_of(
         layer_s=(engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if on_processor else 0.0),
         token_operations_per_s=_share(hardware, unit, kernel.token),
         attention_operations_per_s=_share(hardware, unit, kernel.attention or engine.attention),
-        cache=kernel.cache if on_processor else 1.0,
+        cache=kernel.cache if on_processor else None,
         in_turn=unit == "gpu",
         one_by_one=on_processor,
         on_chip=engine.on_chip,
@@ -202,7 +202,7 @@ def _prompt_in_calls(
         + compared / speed.float_operations_per_s
     )
     each = max(products, weights.read / speed.bytes_per_s) + facts.layers * speed.layer_s
-    moved = attention_s(packing, facts, context, 1, speed.bytes_per_s)
+    moved = attention_s(packing, facts, context, 1, speed.bytes_per_s, speed.cache)
     seen, looked = _encoder_operations(facts, tokens)
     heard = seen / speed.operations_per_s + looked / speed.float_operations_per_s
     return calls * (each + moved) + heard
@@ -223,11 +223,13 @@ def token_s(
     cached = cache_bytes(facts, context, sequences, cache_bits) / speed.bytes_per_s
     attention = sequences * _token_attention(facts, context)
     if speed.packing is not None:
-        cached = attention_s(speed.packing, facts, context, sequences, speed.bytes_per_s)
+        cached = attention_s(
+            speed.packing, facts, context, sequences, speed.bytes_per_s, speed.cache
+        )
     once = products / sequences / speed.token_operations_per_s
     looking = max(cached, attention / speed.operations_per_s)
     if math.isfinite(speed.attention_operations_per_s):
-        looking = cached / speed.cache + attention / speed.attention_operations_per_s
+        looking = cached / (speed.cache or 1.0) + attention / speed.attention_operations_per_s
     return (
         max(read, products / speed.operations_per_s, once) + looking + facts.layers * speed.layer_s
     )

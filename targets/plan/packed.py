@@ -131,13 +131,21 @@ def tokenizer_bytes(facts: ModelFacts, otherwise: int) -> int:
 
 
 def attention_s(
-    packing: Packing, facts: ModelFacts, context: int, sequences: int, bytes_per_s: float
+    packing: Packing,
+    facts: ModelFacts,
+    context: int,
+    sequences: int,
+    bytes_per_s: float,
+    share: float | None = None,
 ) -> float:
-    """Return seconds that a step's attention takes: all slots are written anew and copied."""
+    """Return seconds that a step's attention takes: all slots are written anew and copied.
+
+    `share` is that of the bandwidth at which it goes through them, where that was measured.
+    """
     grouped = facts.heads / max(1, facts.kv_heads)
     own = sum(layer.numbers(context) for layer in facts.cache) * grouped
     seen = 4 * (own + facts.cross_width * facts.encoder_tokens)
-    moved = packing.moved[seen > packing.near * facts.layers]
+    moved = 1 / share if share else packing.moved[seen > packing.near * facts.layers]
     return sequences * seen * moved / bytes_per_s
 
 

@@ -84,6 +84,17 @@ def test_the_cache_is_read_at_the_share_that_was_measured(smollm2: ModelFacts) -
     assert other - one == pytest.approx(reading * 4, rel=0.01)
 
 
+def test_attention_over_slots_takes_what_was_measured(smollm2: ModelFacts) -> None:
+    """LiteRT's goes through all that heads see of a cache, whose slots a bundle has."""
+    reached = [reaching(Reached(cache=share), "litert") for share in (0.1, 0.2)]
+    one, other = (
+        plan_model(smollm2, each, Recipe("tflite", "fp32"), 1024).tpot_s or 0 for each in reached
+    )
+    seen = 4 * 1024 * 30 * 2 * 9 * 64
+    bandwidth = 0.7 * load(CPU).hardware.memory_bandwidth_bytes_per_s
+    assert one - other == pytest.approx(seen * (1 / 0.1 - 1 / 0.2) / bandwidth, rel=0.01)
+
+
 def test_a_prompt_takes_what_was_measured_of_its_own_rate(smollm2: ModelFacts) -> None:
     slow = replace(FAST, prompt={**FAST.prompt, "int4-weights": 0.25})
     one = planned(smollm2, reaching(FAST), "int4-weights").ttft_s
