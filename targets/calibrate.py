@@ -69,8 +69,8 @@ def measure(threads: int) -> Rates:
 def measure_kernels(engine: str, threads: int, python: str = sys.executable) -> Reached | None:
     """Return what the kernels of one of SCRIPTS reach, None where the engine is not installed.
 
-    Takes half a minute to a minute. `python` is another interpreter, which has the engine.
-    EdgewardError where it fails.
+    Takes seconds to minutes. `python` is another interpreter, which has the engine. EdgewardError
+    where it fails.
     """
     script = SCRIPTS[engine]
     if python == sys.executable and find_spec(script.needs) is None:

@@ -19,14 +19,13 @@ _BIAS = "relative_attention_bias"
 
 def layers_bytes(facts: ModelFacts, tokens: int, keys: int) -> int:
     """Return the bytes of float32 tensors of `tokens` that look back at `keys`, after two runs."""
-    layer = _writing if facts.writes_text else _reading
-    return held_bytes([step for _ in range(_SHOWN) for step in layer(facts, tokens, keys)])
+    return held_bytes([step for _ in range(_SHOWN) for step in _layer(facts, tokens, keys)])
 
 
 def encoder_bytes(facts: ModelFacts, tokens: int) -> int:
     """Return those of the encoder that reads so many tokens of a text before a decoder writes."""
     read = replace(facts, kind="encoder", hidden=facts.encoder_hidden)
-    layers = [step for _ in range(_SHOWN) for step in _reading(read, tokens, tokens)]
+    layers = [step for _ in range(_SHOWN) for step in _layer(read, tokens, tokens)]
     if any(_BIAS in tensor.name for tensor in facts.tensors):
         layers = list(_biased(layers, facts.heads * tokens**2))
     return held_bytes(layers)
@@ -43,25 +42,14 @@ def _biased(steps: list[Step], scores: int) -> Iterator[Step]:
         yield replace(step, waits=(*step.waits, (SCORES, scores)))
 
 
-def _reading(facts: ModelFacts, tokens: int, keys: int) -> Iterator[Step]:
-    state = facts.hidden * tokens
+def _layer(facts: ModelFacts, tokens: int, keys: int) -> Iterator[Step]:
+    """A generator's attention keeps the cache, and a gate stands beside its feed-forward."""
+    state, scores = facts.hidden * tokens, facts.heads * tokens * keys
+    seen, between = (_fused, 3) if facts.writes_text else (_attention, 2)
     yield passed(state, state, form=SEQUENCE)
-    yield from _beside(_attention(facts.heads * tokens * keys, state), state)
+    yield from beside(seen(scores, state), state, SEQUENCE)
     yield passed(state, state, form=SEQUENCE)
-    yield from _beside(_feed_forward(facts, tokens, 2), state)
-
-
-def _writing(facts: ModelFacts, tokens: int, keys: int) -> Iterator[Step]:
-    """Of a generator: its attention keeps the cache, a gate stands beside the feed-forward."""
-    state = facts.hidden * tokens
-    yield passed(state, state, form=SEQUENCE)
-    yield from _beside(_fused(facts.heads * tokens * keys, state), state)
-    yield passed(state, state, form=SEQUENCE)
-    yield from _beside(_feed_forward(facts, tokens, 3), state)
-
-
-def _beside(steps: Iterator[Step], state: int) -> Iterator[Step]:
-    return beside(steps, state, SEQUENCE)
+    yield from beside(_feed_forward(facts, tokens, between), state, SEQUENCE)
 
 
 def _attention(scores: int, state: int) -> Iterator[Step]:

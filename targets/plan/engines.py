@@ -26,15 +26,14 @@ class EngineCost:
     token's attention reaches on a processor beside reading the cache, `matrix` the share of a GPU's
     rate that its prompts reach where there are matrix units, as others do where it is 0. A layer
     costs `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine
-    cannot run one. `graphed_s` is a
-    layer's cost where CUDA records the kernels of one sequence's token and launches them as one
-    graph. Where `link` bytes a second are given, the weights beyond `on_chip` bytes come over it
-    each time. `in_place` says that weights are read where they are stored, as a device does that
-    stores nothing else beside them. `packing` are the habits of one that packs weights on the
-    processor and runs graphs of fixed shapes, `ggml` those of llama.cpp there. `moved_bytes` is
-    what each number takes that operators between a prompt's products write, in bytes moved, and
-    `compares` by a model's kind the share of the float rate that a prompt's attention reaches, both
-    on a processor.
+    cannot run one. `graphed_s` is a layer's cost where CUDA records the kernels of one
+    sequence's token and launches them as one graph. Where `link` bytes a second are given, the
+    weights beyond `on_chip` bytes come over it each time. `in_place` says that weights are read
+    where they are stored, as a device does that stores nothing else beside them. `packing` are
+    the habits of one that packs weights on the processor and runs graphs of fixed shapes,
+    `ggml` those of llama.cpp there. `moved_bytes` is what each number takes that operators
+    between a prompt's products write, in bytes moved, and `compares` by a model's kind the
+    share of the float rate that a prompt's attention reaches, both on a processor.
     """
 
     formats: tuple[str, ...]
