@@ -288,7 +288,7 @@ def _optimise(job: Job, export: StageResult) -> StageSpec:
     return StageSpec(
         name="optimise",
         call="edgeward.compiler.formats.onnx_optimise:optimise",
-        version=3,
+        version=4,
         inputs={"model": export.as_input()},
         params={
             "rows": job.recipe.precision != "int8-static",

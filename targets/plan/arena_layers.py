@@ -32,14 +32,13 @@ def encoder_bytes(facts: ModelFacts, tokens: int) -> int:
 
 
 def _biased(steps: list[Step], scores: int) -> Iterator[Step]:
-    """Give the steps behind a bias: it is looked up, its heads put first, the mask chosen by it.
+    """Give the steps behind a bias: beside scores that wait for it, looked up, its heads put first.
 
     It has the scores' shape, one of them more from its making to the last layer.
     """
-    yield Step(stands=(("looked up", scores), ("heads first", scores)))
-    yield Step(stands=(("heads first", scores), (SCORES, scores), (SCORES, scores)))
+    yield Step(stands=((SCORES, scores), ("looked up", scores), ("heads first", scores)))
     for step in steps:
-        yield replace(step, waits=(*step.waits, (SCORES, scores)))
+        yield replace(step, waits=(*step.waits, ("heads first", scores)))
 
 
 def _layer(facts: ModelFacts, tokens: int, keys: int) -> Iterator[Step]:
