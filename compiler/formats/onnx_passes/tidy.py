@@ -20,9 +20,10 @@ def tidy(
     """Rewrite what is recognised and leave the rest; values change by rounding alone.
 
     Masks that hide nothing go, masks of keys keep one row, masks of a bias are added to it; keys
-    are turned once; constant factors go into weights; position tables are resized by products; `rows` runs layers on rows, their bias
-    inside. `sums` writes residuals as ONNX Runtime's processor kernels want them; `fuse` puts
-    ONNX Runtime's MultiHeadAttention (com.microsoft) where nothing is masked.
+    are turned once; constant factors go into weights; position tables are resized by products;
+    `rows` runs layers on rows, their bias inside. `sums` writes residuals as ONNX Runtime's
+    processor kernels want them; `fuse` puts ONNX Runtime's MultiHeadAttention (com.microsoft) where
+    nothing is masked.
     """
     graph = Graph(source)
     before = len(graph.proto.node)
