@@ -9,17 +9,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from edgeward.errors import EdgewardError, UsageError
+from edgeward.errors import EdgewardError
 
 from .derive import profile_document
+from .destination import check_name
 from .fingerprint import Fingerprint
-from .load import user_place
 from .probe import probe
 from .profile import Reached
-from .schema import TARGET
 from .units import format_bandwidth, format_rate
 from .write import render
 
@@ -98,8 +96,7 @@ def calibrated(name: str, threads: int | None = None) -> tuple[str, str]:
     The profile has the figures of `threads` threads, of all cores where that is None; those of an
     engine's kernels where it is installed.
     """
-    if not TARGET.fullmatch(name):
-        raise UsageError(f"{name[:80]!a} is no name for a target", why="use a-z, 0-9 and hyphens")
+    check_name(name)
     fingerprint = probe()
     chosen = threads or fingerprint.cores
     rates = [measure(count) for count in sorted({1, chosen})]
@@ -190,17 +187,6 @@ def _written(kernels: Reached, int8_times: float) -> dict[str, object]:
 def _kernels_source(engines: Iterable[str]) -> str:
     titles = " and ".join(SCRIPTS[name].title for name in engines)
     return f"measured on this machine with {titles}, beside numpy's products: medians of turns"
-
-
-def save(name: str, text: str) -> Path:
-    """Write a profile beside the user's others and return its path; UsageError if it cannot."""
-    path = user_place() / f"{name}.toml"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written", why=error.strerror or "") from error
-    return path
 
 
 def _words(rates: Rates) -> str:

@@ -56,15 +56,13 @@ def show_command(name: str, form: str) -> None:
 )
 def probe_command(file: str, only_fingerprint: bool) -> None:
     """Write a profile for this machine, ready to be corrected and used as a target."""
+    from .destination import destination, put
     from .present import probed
 
+    path = destination("", file)
     text, note = probed(only_fingerprint=only_fingerprint)
     click.echo(note, err=True)
-    if file == "-":
-        click.echo(text, nl=False)
-        return
-    _save(Path(file), text)
-    click.echo(f"written: {file}", err=True)
+    put(text, path)
 
 
 @targets_group.command("validate")
@@ -102,17 +100,13 @@ def calibrate_command(
 
         recalibrated(target, bundles, file)
         return
-    from .calibrate import calibrated, save
+    from .calibrate import calibrated
+    from .destination import destination, put
 
+    path = destination(name, file)
     text, said = calibrated(name, threads)
     click.echo(f"measured: {said}", err=True)
-    if file == "-":
-        click.echo(text, nl=False)
-        return
-    path = save(name, text) if file is None else Path(file)
-    if file is not None:
-        _save(path, text)
-    click.echo(f"written: {path}", err=True)
+    put(text, path)
 
 
 @targets_group.command("diff")
@@ -127,12 +121,3 @@ def diff_command(one: str, other: str, form: str) -> None:
     from .present import DIFF_COLUMNS, diff_rows
 
     print_rows(diff_rows(load(one), load(other)), DIFF_COLUMNS, form)
-
-
-def _save(path: Path, text: str) -> None:
-    from edgeward.errors import UsageError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written", why=error.strerror or str(error)) from error

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeward.errors import UsageError
-from edgeward.targets.calibrate import save
-from edgeward.targets.load import user_place
+from edgeward.targets.destination import destination, put
 from edgeward.targets.write import render
 
 from .correction import Correction, correct
@@ -23,20 +22,13 @@ def recalibrated(target: str, bundles: Sequence[Path], file: str | None) -> None
     Raises UsageError where no record tells anything, or the user has a profile of that name that
     was not written here.
     """
+    path = destination(target, file)
+    if path is not None and file is None:
+        _refuse_to_replace(target, path)
     correction = correct(target, Store().records(), bundles)
-    text = HEAD + render(correction.document())
     for line in told(correction):
         sys.stderr.write(line + "\n")
-    if file == "-":
-        sys.stdout.write(text)
-        return
-    if file is None:
-        _refuse_to_replace(target)
-        path = save(target, text)
-    else:
-        path = Path(file)
-        path.write_text(text, encoding="utf-8")
-    sys.stderr.write(f"written: {path}\n")
+    put(HEAD + render(correction.document()), path)
 
 
 def told(correction: Correction) -> list[str]:
@@ -50,8 +42,7 @@ def told(correction: Correction) -> list[str]:
     return [*lines, *(f"passed over: {count} records {words}" for words, count in passed)]
 
 
-def _refuse_to_replace(target: str) -> None:
-    path = user_place() / f"{target}.toml"
+def _refuse_to_replace(target: str, path: Path) -> None:
     if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(HEAD):
         raise UsageError(
             f"{path} is a profile of your own",

@@ -9,8 +9,9 @@ import pytest
 from documents import ROOT
 
 from edgeward.errors import ProfileError, UsageError
-from edgeward.targets.calibrate import SCRIPTS, Rates, calibrated, document, measure_kernels, save
+from edgeward.targets.calibrate import SCRIPTS, Rates, calibrated, document, measure_kernels
 from edgeward.targets.calibration import measure_rates
+from edgeward.targets.destination import destination, put
 from edgeward.targets.load import load
 from edgeward.targets.plan.memory import sums_widen
 from edgeward.targets.present import show_rows
@@ -22,7 +23,9 @@ from edgeward.targets.write import render, to_toml
 def test_what_was_measured_is_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     text = render(document(probe(), Rates(1, 21_234_567_890.0, 96_876_543_210.0), "1 threads"))
-    path = save("mine", text)
+    path = destination("mine", None)
+    assert path is not None
+    put(text, path)
     hardware = load("mine").hardware
     assert path.parent == tmp_path / "edgeward" / "targets"
     assert hardware.memory_bandwidth_bytes_per_s == 21_200_000_000
