@@ -100,10 +100,17 @@ class PackageSlots:
         }
         return SlotCache(self._session.states(), empty, dict(held))
 
-    def call(self, size: int, ids: NDArray[np.int32], position: int, cache: SlotCache) -> Tensor:
-        """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
+    def call(
+        self,
+        size: int,
+        ids: NDArray[np.int32],
+        position: int,
+        cache: SlotCache,
+        told: int | None = None,
+    ) -> Tensor:
+        """Run `ids` (1, size) from slot `position` on: logits (1, told, vocabulary)."""
         del size
         given = {IDS: ids, POSITION: np.array([position], np.int32), **cache.arrays, **cache.held}
         found = self._session.computed(given, cache.states)
         cache.arrays = {name: found[NEW + name] for name in cache.arrays}
-        return found[LOGITS]
+        return found[LOGITS][:, :told]

@@ -35,6 +35,17 @@ def freed_blocks() -> Iterator[None]:
         mallopt(_M_TRIM_THRESHOLD, _LARGEST_END)
 
 
+def own_pages() -> None:
+    """Give back each large block from now on: for an engine whose texts have large caches each.
+
+    Else a second text's lies in the heap, in other places than the first one's, and no end of
+    either is given back: of a decoder with 48 MiB a cache, 50 MiB more (LiteRT, docs/planning.md).
+    """
+    mallopt = _mallopt()
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES)
+
+
 @cache
 def _mallopt() -> Callable[[int, int], int] | None:
     """glibc's mallopt(parameter, value); None elsewhere."""

@@ -51,8 +51,15 @@ class CopiedSlots:
         kept = {name: np.asarray(held[name], np.float32) for name in self.layout.held}
         return ArrayCache(dict(empty), kept)
 
-    def call(self, size: int, ids: NDArray[np.int32], position: int, cache: ArrayCache) -> Tensor:
-        """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
+    def call(
+        self,
+        size: int,
+        ids: NDArray[np.int32],
+        position: int,
+        cache: ArrayCache,
+        told: int | None = None,
+    ) -> Tensor:
+        """Run `ids` (1, size) from slot `position` on: logits (1, told, vocabulary)."""
         given = {**cache.now, **cache.held, TOKENS: np.ascontiguousarray(ids, np.int32)}
         given[PLACES] = places_of(position, size)
         with self.turn:
@@ -63,4 +70,4 @@ class CopiedSlots:
                 why = str(error)[:500]
                 raise EngineError("tflite-runtime failed while running", why=why) from error
         cache.now = {name: found[name] for name in cache.now}
-        return np.asarray(found[LOGITS])
+        return np.asarray(found[LOGITS])[:, :told]

@@ -8,7 +8,6 @@ the next one reads.
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from edgeward.errors import EngineError, UsageError
 
 from .base import Tensor
+from .freed_blocks import own_pages
 from .litert_file import FileGraph, FileSignature, TFLiteFile
 
 TOKENS, PLACES, LOGITS = "tokens", "input_pos", "logits"
@@ -87,35 +87,25 @@ def _layout(
 
 
 class SlotCache:
-    """One text's cache, twice, and what its calls read and write beside it.
+    """One text's cache, twice, and what its calls look back at.
 
     Buffers are the runtime's own: of memory from outside it knows no shape.
     """
 
     def __init__(self, layout: Layout, model: Any, held: Mapping[str, Tensor]) -> None:
-        self._model, any_call = model, next(iter(layout.calls.values())).name
-        self.now, self.then = (
-            {
-                name: _written(model, any_call, name, np.zeros(shape, np.float32))
-                for name, shape in layout.cache.items()
-            }
-            for _ in range(2)
-        )
+        any_call = next(iter(layout.calls.values())).name
+        self.now = {
+            name: _written(model, any_call, name, np.zeros(shape, np.float32))
+            for name, shape in layout.cache.items()
+        }
+        # A call writes all of it before another reads it.
+        self.then = {
+            name: model.create_input_buffer_by_name(any_call, name) for name in layout.cache
+        }
         for name, shape in layout.held.items():
             if name not in held or held[name].shape != shape:
                 raise UsageError(f"The decoder needs {name} of shape {list(shape)}")
         self.held = {name: _written(model, any_call, name, held[name]) for name in layout.held}
-        self._ends: dict[int, tuple[Any, Any, Any]] = {}
-
-    def ends(self, call: Call) -> tuple[Any, Any, Any]:
-        """Return the buffers of tokens, places and logits, made when a call is first run."""
-        if call.tokens not in self._ends:
-            self._ends[call.tokens] = (
-                self._model.create_input_buffer_by_name(call.name, TOKENS),
-                self._model.create_input_buffer_by_name(call.name, PLACES),
-                self._model.create_output_buffer_by_name(call.name, LOGITS),
-            )
-        return self._ends[call.tokens]
 
 
 def _written(model: Any, call: str, name: str, value: Tensor) -> Any:
@@ -131,11 +121,16 @@ def places_of(position: int, size: int) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, slots=True)
 class CompiledSlots:
-    """A decoder on ai-edge-litert: a SlottedEngine of `runtimes/tasks/slots.py`."""
+    """A decoder on ai-edge-litert: a SlottedEngine of `runtimes/tasks/slots.py`.
+
+    Calls come one at a time, whichever text they are of, and share what they take and give beside
+    its cache: buffers of tokens, places and logits, made when a call is first run.
+    """
 
     layout: Layout
     model: Any
     turn: threading.Lock = field(default_factory=threading.Lock)
+    _ends: dict[int, tuple[Any, Any, Any]] = field(default_factory=dict)
 
     @property
     def context(self) -> int:
@@ -151,21 +146,43 @@ class CompiledSlots:
         """Return a cache that has seen nothing; UsageError where something held is missing."""
         return SlotCache(self.layout, self.model, held)
 
-    def call(self, size: int, ids: NDArray[np.int32], position: int, cache: SlotCache) -> Tensor:
-        """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary)."""
+    def call(
+        self,
+        size: int,
+        ids: NDArray[np.int32],
+        position: int,
+        cache: SlotCache,
+        told: int | None = None,
+    ) -> Tensor:
+        """Run `ids` (1, size) from slot `position` on: logits (1, told, vocabulary)."""
         call = self.layout.calls[size]
-        given, places, logits = cache.ends(call)
-        given.write(np.ascontiguousarray(ids, np.int32))
-        places.write(places_of(position, size))
-        inputs = {**cache.now, **cache.held, TOKENS: given, PLACES: places}
         with self.turn:
+            given, places, logits = self._ends_of(call)
+            given.write(np.ascontiguousarray(ids, np.int32))
+            places.write(places_of(position, size))
+            inputs = {**cache.now, **cache.held, TOKENS: given, PLACES: places}
             try:
                 self.model.run_by_name(call.name, inputs, {**cache.then, LOGITS: logits})
             except (ValueError, RuntimeError) as error:
                 raise EngineError("LiteRT failed while running", why=_words(error)) from error
-        cache.now, cache.then = cache.then, cache.now
-        found = logits.read(math.prod(call.logits), np.float32)
-        return np.asarray(found.reshape(call.logits))
+            cache.now, cache.then = cache.then, cache.now
+            return _read(logits, size if told is None else told, call.logits[-1])
+
+    def _ends_of(self, call: Call) -> tuple[Any, Any, Any]:
+        if call.tokens not in self._ends:
+            self._ends[call.tokens] = (
+                self.model.create_input_buffer_by_name(call.name, TOKENS),
+                self.model.create_input_buffer_by_name(call.name, PLACES),
+                self.model.create_output_buffer_by_name(call.name, LOGITS),
+            )
+        return self._ends[call.tokens]
+
+
+def _read(logits: Any, rows: int, vocabulary: int) -> Tensor:
+    """The first rows of a buffer, copied."""
+    if not rows:
+        return np.empty((1, 0, vocabulary), np.float32)
+    return np.asarray(logits.read(rows * vocabulary, np.float32).reshape(1, rows, vocabulary))
 
 
 def open_slots(path: Path, layout: Layout, threads: int) -> CompiledSlots:
@@ -182,6 +199,7 @@ def open_slots(path: Path, layout: Layout, threads: int) -> CompiledSlots:
             xnnpack_weight_cache_path=_PACKED_ONCE if sys.platform == "linux" else "",
         ),
     )
+    own_pages()
     try:
         model = CompiledModel.from_file(str(path), options=options)
     except (ValueError, RuntimeError, TypeError) as error:

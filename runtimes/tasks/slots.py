@@ -44,11 +44,19 @@ class SlottedEngine(Protocol):
         outputs, and its mask as `encoder_attention_mask`; nothing for a decoder alone.
         """
 
-    def call(self, size: int, ids: NDArray[np.int32], position: int, cache: Any) -> Tensor:
-        """Run `ids` (1, size) from slot `position` on: logits (1, size, vocabulary).
+    def call(
+        self,
+        size: int,
+        ids: NDArray[np.int32],
+        position: int,
+        cache: Any,
+        told: int | None = None,
+    ) -> Tensor:
+        """Run `ids` (1, size) from slot `position` on: logits (1, told, vocabulary).
 
-        The cache is changed. `position` + `size` is never more than the context. The result may be
-        overwritten by the next call.
+        They are those of the first `told` tokens, of all where that is None: reading the logits of
+        a whole piece of a prompt takes time and memory. The cache is changed. `position` + `size`
+        is never more than the context. The result may be overwritten by the next call.
         """
 
 
@@ -97,13 +105,12 @@ class SlottedState:
 
     def next_logits(self, ids: Sequence[int]) -> Floats:
         """Add tokens and return the logits after the last, (vocabulary,)."""
-        for rows in self._run(ids):
-            last = rows[-1]
-        return np.array(last, np.float32)
+        return np.asarray(self.logits(ids, kept=1)[0])
 
-    def logits(self, ids: Sequence[int]) -> Floats:
-        """Add tokens and return the logits after each, (sequence, vocabulary)."""
-        return np.concatenate([np.array(rows, np.float32) for rows in self._run(ids)])
+    def logits(self, ids: Sequence[int], kept: int = 0) -> Floats:
+        """Add tokens: the logits after each, (sequence, vocabulary), or after the last `kept`."""
+        first = max(0, len(ids) - kept) if kept else 0
+        return np.concatenate([np.array(rows, np.float32) for rows in self._run(ids, first)])
 
     def step(self, ids: Tensor, mask: Tensor | None = None, kept: int = 0) -> Floats:
         """Add tokens (1, new): logits (1, new, vocabulary), or of the last `kept` alone.
@@ -112,11 +119,10 @@ class SlottedState:
         """
         if len(ids) != 1 or (mask is not None and not np.all(mask)):
             raise UnsupportedError("A cache of slots holds one text, without padding")
-        found = self.logits(ids[0].tolist())
-        return np.asarray(found[-kept if kept else 0 :][np.newaxis])
+        return self.logits(ids[0].tolist(), kept)[np.newaxis]
 
-    def _run(self, ids: Sequence[int]) -> Iterator[Tensor]:
-        """Give the logits of call after call, (tokens, vocabulary)."""
+    def _run(self, ids: Sequence[int], first: int) -> Iterator[Tensor]:
+        """Give the logits of call after call, (tokens, vocabulary), from token `first` on."""
         engine = self._engine
         if not len(ids):
             raise UsageError("There are no tokens to add")
@@ -130,14 +136,16 @@ class SlottedState:
         for size, tokens in calls(len(ids), engine.context - self._seen, engine.steps):
             given = np.full((1, size), _PADDING, np.int32)
             given[0, :tokens] = ids[done : done + tokens]
-            logits = engine.call(size, given, self._seen, self._cache)
-            if logits.ndim != 3 or logits.shape[:2] != (1, size):
+            told = tokens if done + tokens > first else 0
+            logits = engine.call(size, given, self._seen, self._cache, told)
+            if logits.ndim != 3 or logits.shape[:2] != (1, told):
                 raise UnsupportedError(
                     "The logits are not one row a token", why=f"their shape is {logits.shape}"
                 )
             self._seen += tokens
             done += tokens
-            yield logits[0, :tokens]
+            if told:
+                yield logits[0, max(0, first - done + tokens) :]
 
 
 class SlottedRows:

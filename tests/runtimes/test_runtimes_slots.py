@@ -45,6 +45,7 @@ class Slots:
     def __init__(self, context: int, steps: Sequence[int]) -> None:
         self.context, self.steps = context, steps
         self.made: list[tuple[int, int]] = []
+        self.told: list[int] = []
         self._logits = {size: np.zeros((1, size, VOCABULARY), np.float32) for size in steps}
 
     def fresh(self, held: Mapping[str, Tensor]) -> dict[str, Floats]:
@@ -53,7 +54,12 @@ class Slots:
         return {"keys": keys, "bias": bias}
 
     def call(
-        self, size: int, ids: NDArray[np.int32], position: int, cache: dict[str, Floats]
+        self,
+        size: int,
+        ids: NDArray[np.int32],
+        position: int,
+        cache: dict[str, Floats],
+        told: int | None = None,
     ) -> Floats:
         assert ids.shape == (1, size) and ids.dtype == np.int32
         assert position + size <= self.context
@@ -63,7 +69,8 @@ class Slots:
         seen = np.arange(self.context) <= position + np.arange(size)[:, None]
         # One place for every call's result, as an engine's own buffer is.
         self._logits[size][0] = attended(states, cache["keys"], seen, cache["bias"])
-        return self._logits[size]
+        self.told.append(size if told is None else told)
+        return self._logits[size][:, :told]
 
 
 class Engine:
@@ -155,6 +162,19 @@ def test_a_step_is_one_row_without_padding() -> None:
         state.step(ids, np.zeros((1, 22), np.int64))
     with pytest.raises(UnsupportedError, match="one text"):
         SlottedDecoder(Slots(32, (1,))).start(2)
+
+
+def test_logits_are_read_of_the_calls_that_somebody_asked_for() -> None:
+    slots, ids = Slots(64, (8, 1)), random_ids(22)
+    SlottedDecoder(slots).start().next_logits(ids)
+    assert (slots.made, slots.told) == ([(8, 0), (8, 8), (8, 16)], [0, 0, 6])
+    slots.told.clear()
+    kept = SlottedDecoder(slots).start().step(np.array([ids]), kept=8)
+    np.testing.assert_allclose(kept[0], plain(ids)[-8:], atol=1e-3)
+    assert slots.told == [0, 8, 6]
+    slots.told.clear()
+    SlottedDecoder(slots).start().logits(ids)
+    assert slots.told == [8, 8, 6]
 
 
 def test_a_text_longer_than_the_context_is_refused_and_leaves_the_state() -> None:
