@@ -129,6 +129,8 @@ def _reached(section: Section) -> Reached:
         token=_shares(section.section("token")),
         prompt=_shares(section.section("prompt")),
         cache=section.get("cache", float),
+        near=section.get("near", float),
+        written=section.get("written", float),
     )
 
 

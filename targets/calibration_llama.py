@@ -126,11 +126,12 @@ def _session(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Sessi
 
 
 def _products(session: Session, model: BlankLlama) -> tuple[float, float]:
-    """The shares of one token's products and of a prompt's."""
+    """The shares of one token's products, with next to nothing behind it, and of a prompt's."""
     session.context.clear()
     before = operations_per_s(session.clock, repetitions=SQUARES)
-    many = session.prompt_s()
     one = session.token_s()
+    session.context.clear()
+    many = session.prompt_s()
     after = operations_per_s(session.clock, repetitions=SQUARES)
     each = 2 * model.multiplied / statistics.mean((before, after))
     return each / one, PROMPT_ROWS * each / many

@@ -134,6 +134,8 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
     for engine_name, reached in hardware.kernels.items():
         yield f"hardware.kernels.{engine_name}.attention", reached.attention
         yield f"hardware.kernels.{engine_name}.cache", reached.cache
+        yield f"hardware.kernels.{engine_name}.near", reached.near
+        yield f"hardware.kernels.{engine_name}.written", reached.written
         for what, shares in (("token", reached.token), ("prompt", reached.prompt)):
             for precision, share in shares.items():
                 yield f"hardware.kernels.{engine_name}.{what}.{precision}", share

@@ -217,6 +217,8 @@ _REACHED = table(
     {
         "attention": _SHARE,
         "cache": _SHARE,
+        "near": _SHARE,
+        "written": _SHARE,
         "token": named(_SHARE, _PRECISION),
         "prompt": named(_SHARE, _PRECISION),
     }

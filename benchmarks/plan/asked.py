@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +27,8 @@ from edgeward.runtimes.tasks.text_to_text import TextToText
 from edgeward.targets.plan.picture_size import SETTINGS, side_of
 
 STEPS, PROMPTS = 24, 3
-IDS = [100 + (number * 37) % 7000 for number in range(1 << 17)]
+# The first words are special ones; by this step a text has words of all of the table.
+FIRST, STEP = 100, 7919
 # Of axes that a bundle leaves open: one row, a picture of the side that its settings say or 224.
 OPEN = {"batch": 1, "num_channels": 3}
 # What ONNX Runtime calls a type otherwise than numpy does.
@@ -47,35 +48,47 @@ def asked(session: Session, context: int, prompt: int) -> dict[str, float]:
     task = session.bundle.manifest.task
     if task == "text-generation":
         generator: Generator = session.generator
-        return written(generator.graph.start, IDS[:prompt], context)
+        words = words_of(session, max(context, prompt))
+        return written(generator.graph.start, words, context, prompt)
     if task == "automatic-speech-recognition":
         heard = cast(Transcriber, session.sequences)
         sound = heard.inputs(noise(30 * heard.mel.settings.rate))
-        return one_by_one(lambda: heard.graph.read(sound), heard.rules(sound).prefix, context)
+        words = words_of(session, context)
+        return one_by_one(lambda: heard.graph.read(sound), heard.rules(sound).prefix, words)
     if task == "text2text-generation":
         writer = cast(TextToText, session.sequences)
-        ids = np.array([IDS[:context]])
+        words = words_of(session, context)
+        ids = np.array([words])
         text = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        return one_by_one(lambda: writer.graph.read(text), IDS[:1], context)
+        return one_by_one(lambda: writer.graph.read(text), words[:1], words)
     inputs = fed(session, context)
     return {"ttft_s": min(timed(lambda: session.run(inputs)) for _ in range(2 * PROMPTS))}
 
 
-def written(start: Callable[[], Any], first_ids: Any, context: int) -> dict[str, float]:
-    """Return the times of what writes: `start` begins a text and may read before it."""
-    first = min(timed(lambda: start().next_logits(first_ids)) for _ in range(PROMPTS))
+def words_of(session: Session, count: int) -> list[int]:
+    """Return so many words of all of the vocabulary: a planner's import would count as memory."""
+    config = json.loads((session.bundle.path / "config.json").read_text())
+    beyond = int({**config.get("text_config", {}), **config}["vocab_size"]) - FIRST
+    return [FIRST + number * STEP % beyond for number in range(count)]
+
+
+def written(
+    start: Callable[[], Any], words: Sequence[int], context: int, prompt: int
+) -> dict[str, float]:
+    """Return the times of what writes behind a prompt."""
+    first = min(timed(lambda: start().next_logits(words[:prompt])) for _ in range(PROMPTS))
     state = start()
-    state.next_logits(IDS[: context - STEPS])
-    steps = [timed(lambda: state.next_logits(IDS[:1]).argmax()) for _ in range(STEPS)]
+    state.next_logits(words[: context - STEPS])
+    steps = [timed(lambda one=[word]: state.next_logits(one).argmax()) for word in words[:STEPS]]
     return {"ttft_s": first, "tpot_s": statistics.median(steps)}
 
 
-def one_by_one(start: Callable[[], Any], first_ids: Any, context: int) -> dict[str, float]:
-    """Return the times of what writes behind a text or a sound: CONTEXT tokens, all written."""
+def one_by_one(start: Callable[[], Any], first_ids: Any, words: Sequence[int]) -> dict[str, float]:
+    """Return the times of what writes behind a text or a sound: all words are written."""
     first = min(timed(lambda: start().next_logits(first_ids)) for _ in range(PROMPTS))
     state = start()
     state.next_logits(first_ids)
-    steps = [timed(lambda: state.next_logits(IDS[:1]).argmax()) for _ in range(context)]
+    steps = [timed(lambda one=[word]: state.next_logits(one).argmax()) for word in words]
     return {"ttft_s": first, "tpot_s": statistics.median(steps[-STEPS:])}
 
 
@@ -90,6 +103,9 @@ def fed(session: Session, context: int) -> Mapping[str, Any]:
     values: dict[str, Any] = {}
     for spec in manifest.inputs:
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+        if spec.name == "input_ids":
+            values[spec.name] = np.array([words_of(session, shape[-1])], spec.dtype)
+            continue
         values[spec.name] = filled(spec.name, TYPES.get(spec.dtype, spec.dtype), shape)
     return values
 
@@ -103,8 +119,6 @@ def settings(session: Session) -> Mapping[str, Any]:
 
 def filled(name: str, dtype: str, shape: list[int]) -> Any:
     """Return what an input holds."""
-    if name == "input_ids":
-        return np.array(IDS[: shape[-1]], dtype)[np.newaxis]
     if name == "attention_mask":
         return np.ones(shape, dtype)
     if np.dtype(dtype).kind in "iu":

@@ -40,6 +40,7 @@ from edgeward.targets.calibrate import (
 from edgeward.targets.fingerprint import Fingerprint
 from edgeward.targets.load import load, names
 from edgeward.targets.match import best
+from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.plan.read import read_facts
 from edgeward.targets.probe import probe
@@ -151,7 +152,6 @@ def compared(
     bundle: Path, machine: Machine | None, context: int, prompt: int, python: str, times: int
 ) -> dict[str, object]:
     """Return predicted and measured figures, errors in percent of the measured."""
-    manifest = json.loads((bundle / "manifest.json").read_text())
     recipe = recipe_of(bundle)
     command = [python, str(ASKED), str(bundle), str(context), str(prompt)]
     found, profile = asked_of(command, machine, times)
@@ -162,7 +162,7 @@ def compared(
         recipe,
         None if facts.kind == "vision" else context,
         engine=Engine(ENGINES[recipe.format], ">=0", None, ("CPU",), {}),
-        prompt=None if manifest.get("parts") else prompt,
+        prompt=prompt_of(facts, context, prompt),
     )
     peak, first, each = plan.memory.total, plan.ttft_s or 0.0, plan.tpot_s
     return {
@@ -181,6 +181,13 @@ def compared(
         "measured_ttft_ms": found["ttft_s"] * 1e3,
         "ttft_error": error(first, found["ttft_s"]),
     }
+
+
+def prompt_of(facts: ModelFacts, context: int, prompt: int) -> int | None:
+    """Return how many tokens are read before the first is written, None for those of a sound."""
+    if facts.kind != "encoder-decoder":
+        return prompt
+    return None if facts.encoder_tokens else context
 
 
 def contexts_of(bundle: Path, asked: Sequence[int]) -> Sequence[int]:

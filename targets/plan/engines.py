@@ -81,7 +81,7 @@ _CNN_ONLY = "decoders need dynamic state; int8 graphs of fixed shape only"
 # benchmarks/plan/reality.py
 _LLAMA = EngineCost(
     ("gguf",),
-    70 * MIB,
+    65 * MIB,
     318 * MIB,
     chunk=512,
     # fitted: the prompts of llama.cpp with CUDA in benchmarks/plan/published.toml, not held back
@@ -100,12 +100,14 @@ _XNNPACK = Packing(
     heard=32,
     layer=int(0.62 * MIB),
     caches=2,
-    logits=3,
+    logits=2,
     scores=1,
     joined=7,
     generator=13 * MIB,
     moved=(7.0, 9.0),
     near=6 * MIB,
+    # as of ONNX Runtime, `moved.py`: two numbers of 16 bytes each
+    scored=32,
 )
 _SERVING = EngineCost(
     ("compressed",),
@@ -116,11 +118,11 @@ _SERVING = EngineCost(
     unable=_COMPRESSED_ONLY,
 )
 ENGINES: Mapping[str, EngineCost] = {
-    # measured with random Llamas, Qwen2 and MiniLM, one thread of an EPYC: 69 MiB for Python, numpy
+    # measured with random Llamas, Qwen2 and MiniLM, one thread of an EPYC: 64 MiB for Python, numpy
     # and edgeward, 12 for a session, 9 at its first run; the rest by benchmarks/plan/reality.py.
     "onnxruntime": EngineCost(
         ("onnx",),
-        81 * MIB,
+        76 * MIB,
         400 * MIB,
         chunk=256,
         keeps_scores=True,
@@ -137,8 +139,8 @@ ENGINES: Mapping[str, EngineCost] = {
         layer_s={**_ONE_BY_ONE, "cpu": 80e-6},
     ),
     "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),
-    # measured: 51 MiB for Python, numpy and edgeward, 11 for LiteRT
-    "litert": EngineCost(("tflite",), 62 * MIB, 150 * MIB, layer_s=_LAUNCHES, packing=_XNNPACK),
+    # measured: 46 MiB for Python, numpy and edgeward, 11 for LiteRT
+    "litert": EngineCost(("tflite",), 57 * MIB, 150 * MIB, layer_s=_LAUNCHES, packing=_XNNPACK),
     # 8 MB of SRAM, weights beyond them over one lane of PCIe 2.0 each time: Kavalerov, What's
     # inside the Google Coral Edge TPU? (2019): 500 MB/s
     "edgetpu": EngineCost(

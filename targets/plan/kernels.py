@@ -19,6 +19,7 @@ from edgeward.targets.profile import Hardware, Reached, Recipe
 from .facts import ModelFacts
 from .ggml import features_of
 from .memory import sums_widen
+from .packing import SlotShares
 from .precision import Weights, is_looked_up
 from .roles import kind_of
 
@@ -29,9 +30,9 @@ class Kernel:
 
     `prompt` is the share of what weights are multiplied at that a prompt's products reach,
     `attention` of the float rate what a token's attention over the cache does, 0 where the engine's
-    own figure holds, `cache` of the bandwidth what reading the cache does, where it is known.
-    `alone` says that these are products' and nothing else's, where the others were taken of whole
-    models.
+    own figure holds, `cache` of the bandwidth what reading the cache does, `slots` what going
+    through one of fixed length does, where they are known. `alone` says that these are products'
+    and nothing else's, where the others were taken of whole models.
     """
 
     token: float = 0.0
@@ -39,6 +40,7 @@ class Kernel:
     prompt: float = 1.0
     attention: float = 0.0
     cache: float | None = None
+    slots: SlotShares | None = None
     alone: bool = False
 
 
@@ -133,9 +135,17 @@ def kernel_of(
         same = _AS.get(recipe.precision, recipe.precision)
         token, prompt = measured.token.get(same, 0.0), measured.prompt.get(same, 1.0)
     attention = measured.attention or 0.0
+    slots = SlotShares(measured.cache, measured.near, measured.written) if measured.cache else None
     if not token:
-        return replace(known, attention=attention, cache=measured.cache)
-    return Kernel(token, prompt=prompt, attention=attention, cache=measured.cache, alone=True)
+        return replace(known, attention=attention, cache=measured.cache, slots=slots)
+    return Kernel(
+        token,
+        prompt=prompt,
+        attention=attention,
+        cache=measured.cache,
+        slots=slots,
+        alone=True,
+    )
 
 
 def _mixed(facts: ModelFacts, weights: Weights, measured: Reached) -> tuple[float, float]:

@@ -15,10 +15,10 @@ from edgeward.targets.profile import Hardware
 from .engines import ACHIEVED, KERNELS, EngineCost
 from .facts import ModelFacts
 from .kernels import Kernel
-from .memory import cache_bytes
+from .memory import cache_bytes, written_bytes
 from .moved import moved_numbers
 from .packed import attention_s, calls_of, encoder_share
-from .packing import Packing
+from .packing import Packing, SlotShares
 from .precision import Weights
 from .roles import kind_of, tower_of
 
@@ -46,14 +46,16 @@ class Speed:
     stay floats where those are rounded. `token_operations_per_s` and `attention_operations_per_s`
     are what one token's products and its attention over the cache reach, infinite where the
     memory alone decides; that attention comes beside reading the cache, at `cache` of the
-    bandwidth. `in_turn` says that a prompt's weights are not read behind its products: on GPUs
-    the sum of both is nearer to what is published than the longer one
-    (benchmarks/plan/published.toml); `one_by_one` that operators follow each other, as on a
-    processor. Weights beyond `on_chip` bytes come over a link of `link_bytes_per_s` before they
-    are multiplied. `packing` are the habits of an engine of graphs of fixed shapes.
+    bandwidth, or by `slots` where an engine goes through all of them. `in_turn` says that a
+    prompt's weights are not read behind its products: on GPUs the sum of both is nearer to what is
+    published than the longer one (benchmarks/plan/published.toml); `one_by_one` that operators
+    follow each other, as on a processor. Weights beyond `on_chip` bytes come over a link of
+    `link_bytes_per_s` before they are multiplied. `packing` are the habits of an engine of graphs
+    of fixed shapes.
     `moved_bytes` is what each number counts that operators between a prompt's products write
     (`moved.py`), `compares` by a model's kind the share of the float rate that a prompt's attention
     reaches. `rows` is how many rows of a product reach `operations_per_s`, where fewer take longer.
+    `rewrites` says that each step behind an encoder writes its cache anew.
     """
 
     bytes_per_s: float
@@ -63,6 +65,7 @@ class Speed:
     token_operations_per_s: float = math.inf
     attention_operations_per_s: float = math.inf
     cache: float | None = None
+    slots: SlotShares | None = None
     in_turn: bool = False
     one_by_one: bool = False
     on_chip: int = 0
@@ -71,6 +74,7 @@ class Speed:
     moved_bytes: float = 0.0
     compares: Mapping[str, float] | None = None
     rows: int = 1
+    rewrites: bool = False
 
     def products_s(self, operations: float, rows: float) -> float:
         """Return the seconds of products of so many rows: between one row's and a prompt's."""
@@ -109,6 +113,7 @@ def speed_of(
         token_operations_per_s=_share(hardware, unit, kernel.token),
         attention_operations_per_s=_share(hardware, unit, kernel.attention or engine.attention),
         cache=kernel.cache if on_processor else None,
+        slots=kernel.slots if on_processor else None,
         in_turn=unit == "gpu",
         one_by_one=on_processor,
         on_chip=engine.on_chip,
@@ -117,6 +122,7 @@ def speed_of(
         moved_bytes=engine.moved_bytes if on_processor and kernel.alone else 0.0,
         compares=engine.compares if on_processor and kernel.alone else None,
         rows=PROMPT_ROWS if on_processor and kernel.alone else 1,
+        rewrites=on_processor and bool(engine.first_room),
     )
 
 
@@ -202,7 +208,10 @@ def _prompt_in_calls(
         + compared / speed.float_operations_per_s
     )
     each = max(products, weights.read / speed.bytes_per_s) + facts.layers * speed.layer_s
-    moved = attention_s(packing, facts, context, 1, speed.bytes_per_s, speed.cache)
+    moved = attention_s(packing, facts, context, 1, speed.bytes_per_s, speed.slots)
+    if speed.slots is not None:
+        scores = facts.layers * facts.heads * piece * (context + facts.encoder_tokens)
+        moved += packing.scored * scores / speed.bytes_per_s
     seen, looked = _encoder_operations(facts, tokens)
     heard = seen / speed.operations_per_s + looked / speed.float_operations_per_s
     return calls * (each + moved) + heard
@@ -221,10 +230,12 @@ def token_s(
     read = _read_a_step(facts, weights, sequences) / speed.bytes_per_s
     products = sequences * _token_products(facts)
     cached = cache_bytes(facts, context, sequences, cache_bits) / speed.bytes_per_s
+    if speed.rewrites and facts.kind == "encoder-decoder":
+        cached += 2 * written_bytes(facts, context, sequences, cache_bits) / speed.bytes_per_s
     attention = sequences * _token_attention(facts, context)
     if speed.packing is not None:
         cached = attention_s(
-            speed.packing, facts, context, sequences, speed.bytes_per_s, speed.cache
+            speed.packing, facts, context, sequences, speed.bytes_per_s, speed.slots
         )
     once = products / sequences / speed.token_operations_per_s
     looking = max(cached, attention / speed.operations_per_s)
@@ -275,16 +286,20 @@ def _token_attention(facts: ModelFacts, context: int) -> float:
     """Each cached number is multiplied once for every head that shares it."""
     grouped = facts.heads / max(1, facts.kv_heads)
     own = 2 * sum(layer.numbers(context) for layer in facts.cache) * grouped
-    return own + 2 * facts.cross_width * facts.encoder_tokens
+    return own + 2 * facts.cross_width * (facts.encoder_tokens or context)
 
 
 def _operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
-    """Operations of a whole prompt: with weights, and of attention over what came before."""
+    """Operations of a whole prompt: with weights, and of attention over what came before.
+
+    Behind a text that an encoder reads, one token begins what is written.
+    """
     main = {"encoder": "encoder", "vision": "vision"}.get(facts.kind, "decoder")
-    attention = 4.0 * facts.layers * facts.hidden * tokens * tokens
+    rows = 1 if facts.kind == "encoder-decoder" and not facts.encoder_tokens else tokens
+    attention = 4.0 * facts.layers * facts.hidden * rows * rows
     if facts.kind == "decoder":
         attention /= 2
-    total = 2.0 * (_multiplied(facts, main) - _crossing(facts)) * tokens + 2 * _head(facts)
+    total = 2.0 * (_multiplied(facts, main) - _crossing(facts)) * rows + 2 * _head(facts)
     weighed, compared = _encoder_operations(facts, tokens)
     return total + weighed, attention + compared
 

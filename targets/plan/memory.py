@@ -73,6 +73,11 @@ def cache_bytes(facts: ModelFacts, context: int, sequences: int, bits: float) ->
     return int((own + crossed) * sequences * bits / 8)
 
 
+def written_bytes(facts: ModelFacts, context: int, sequences: int, bits: float) -> int:
+    """Return the bytes of the cache that a decoder writes, without what an encoder gave."""
+    return cache_bytes(replace(facts, cross_width=0), context, sequences, bits)
+
+
 def memory_of(
     facts: ModelFacts,
     weights: Weights,
@@ -100,7 +105,7 @@ def memory_of(
     wide = 2 if weights.cache_bits <= 16 and unit != "cpu" else 4
     kept, turned = _kept(engine, context, unit), 0
     if facts.kind == "encoder-decoder" and engine.first_room and unit == "cpu":
-        kept, turned = context, _written(facts, context, sequences, cache_bits)
+        kept, turned = context, written_bytes(facts, context, sequences, cache_bits)
     serving = Memory(
         weights=0 if engine.in_place else weights.stored + _packed(engine, weights, unit),
         cache=cache_bytes(facts, kept, sequences, cache_bits) + turned,
@@ -165,11 +170,6 @@ def _of_ggml(
         + tokenizer_bytes(facts, TOKENIZER_BYTES)
         + facts.vocabulary * vocabulary,
     )
-
-
-def _written(facts: ModelFacts, context: int, sequences: int, bits: float) -> int:
-    """A step's cache beside the last one's, without what both look back at in an encoder."""
-    return cache_bytes(replace(facts, cross_width=0), context, sequences, bits)
 
 
 def _kept(engine: EngineCost, context: int, unit: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .facts import ModelFacts, Tensor
-from .packing import Packing
+from .packing import Packing, SlotShares
 from .precision import Weights, is_looked_up, is_shared
 from .roles import tower_of
 
@@ -104,17 +104,28 @@ def activation_bytes(packing: Packing, facts: ModelFacts, context: int) -> int:
     """Return the bytes of a graph's tensors: states, attention over all slots, what is joined."""
     if facts.alive:
         return 4 * facts.alive
-    own = _graph_numbers(packing, facts, piece_of(packing, facts, context), context)
-    if facts.kind != "encoder-decoder":
-        return 4 * own
-    read = facts.encoder_tokens
-    return 4 * (own + _graph_numbers(packing, facts, read, read))
+    if not facts.writes_text:
+        return 4 * _read_numbers(packing, facts, context)
+    slots = max(context, facts.encoder_tokens)
+    own = _written_numbers(facts, piece_of(packing, facts, context), slots)
+    return 4 * (own + _read_numbers(packing, facts, facts.encoder_tokens))
 
 
-def _graph_numbers(packing: Packing, facts: ModelFacts, tokens: int, slots: int) -> int:
+def _read_numbers(packing: Packing, facts: ModelFacts, tokens: int) -> int:
     row = 6 * facts.hidden + 2 * facts.intermediate
-    scores = packing.scores * facts.heads * tokens * slots
-    return tokens * row + scores + packing.joined * slots * facts.hidden
+    scores = packing.scores * facts.heads * tokens**2
+    return tokens * row + scores + packing.joined * tokens * facts.hidden
+
+
+def _written_numbers(facts: ModelFacts, tokens: int, slots: int) -> int:
+    """Scores before and after the softmax, or a feed-forward, which has the same place.
+
+    Beside scores stand the keys and values that heads share, copied for each.
+    """
+    grouped = facts.heads / max(1, facts.kv_heads)
+    seen = max((layer.numbers(slots) for layer in facts.cache), default=0)
+    attention = 2 * facts.heads * tokens * slots + (int(seen * grouped) if grouped > 1 else 0)
+    return max(attention, tokens * 2 * (facts.hidden + facts.intermediate))
 
 
 def graph_bytes(packing: Packing, facts: ModelFacts) -> int:
@@ -136,17 +147,21 @@ def attention_s(
     context: int,
     sequences: int,
     bytes_per_s: float,
-    share: float | None = None,
+    shares: SlotShares | None = None,
 ) -> float:
     """Return seconds that a step's attention takes: all slots are written anew and copied.
 
-    `share` is that of the bandwidth at which it goes through them, where that was measured.
+    `shares` are those of the bandwidth, where they were measured.
     """
     grouped = facts.heads / max(1, facts.kv_heads)
-    own = sum(layer.numbers(context) for layer in facts.cache) * grouped
-    seen = 4 * (own + facts.cross_width * facts.encoder_tokens)
-    moved = 1 / share if share else packing.moved[seen > packing.near * facts.layers]
-    return sequences * seen * moved / bytes_per_s
+    own = 4 * sum(layer.numbers(context) for layer in facts.cache)
+    seen = own * grouped + 4 * facts.cross_width * facts.encoder_tokens
+    if shares is None:
+        moved = seen * packing.moved[seen > packing.near * facts.layers]
+    else:
+        moved = seen * shares.reading(seen / max(1, facts.layers))
+        moved += own / shares.written if shares.written else 0.0
+    return sequences * moved / bytes_per_s
 
 
 def piece_of(packing: Packing, facts: ModelFacts, context: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
+import lzma
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -23,6 +23,7 @@ from edgeward.runtimes.engines.litert_slots import layout_of
 from edgeward.targets import calibration_litert as litert
 from edgeward.targets import calibration_llama, calibration_onnxruntime
 from edgeward.targets.calibrate import measure_kernels
+from edgeward.targets.calibration import PROMPT_ROWS
 from edgeward.targets.calibration_onnxruntime import GRAPHS, LAYERS
 from edgeward.targets.plan.gguf_mix import BLOCKS, MIXES
 
@@ -120,24 +121,53 @@ def test_a_blank_file_is_a_gguf_file(tmp_path: Path, kind: str) -> None:
     assert path.stat().st_blocks * 512 < 1 << 20
 
 
-def test_the_decoder_is_of_the_heads_that_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*litert.ATTENTION, *litert.PRODUCTS])
+def test_a_decoder_has_the_sizes_that_are_counted(tmp_path: Path, name: str) -> None:
+    decoder = {**litert.ATTENTION, **litert.PRODUCTS}[name]
     path = tmp_path / "decoder.tflite"
-    path.write_bytes(gzip.decompress(litert.DECODER.read_bytes()))
-    layout = layout_of(read_tflite(path))
+    path.write_bytes(lzma.decompress(litert.file_of(name).read_bytes()))
+    told = read_tflite(path)
+    layout = layout_of(told)
     assert layout is not None
-    assert layout.context == litert.CONTEXT
-    assert len(layout.cache) == 2 * litert.LAYERS
-    assert set(layout.cache.values()) == {(1, litert.CACHED, litert.CONTEXT, litert.SIZE)}
-    assert 1 in layout.calls
-    assert litert.DECODER.stat().st_size < 32 * 1024
+    assert layout.context == decoder.context
+    assert len(layout.cache) == 2 * decoder.layers
+    assert set(layout.cache.values()) == {(1, decoder.cached, decoder.context, decoder.size)}
+    assert sorted(layout.calls) == [1, PROMPT_ROWS]
+    assert litert.file_of(name).stat().st_size < 128 * 1024
+    one = next(each for each in told.signatures if each.name == layout.calls[1].name)
+    graph = told.graphs[one.graph]
+    multiplied = (
+        graph.tensors[operator.inputs[1]]
+        for operator in graph.operators
+        if operator.name == "FULLY_CONNECTED"
+    )
+    assert sum(prod(each.shape) for each in multiplied) == decoder.multiplied
+
+
+@pytest.mark.parametrize(("seen", "written"), [(4.0, 5.0), (0.5, 0.25), (3.0, 0.0)])
+def test_what_heads_see_is_told_from_what_is_written(seen: float, written: float) -> None:
+    shares = litert.shares_of(seen + written / 4, seen / 2 + written / 4, seen + written)
+    assert shares[:2] == pytest.approx((1 / seen, 2 / seen))
+    assert shares[2] == (pytest.approx(1 / written) if written else None)
+
+
+def test_noise_leaves_shares_that_a_profile_may_have() -> None:
+    assert litert.shares_of(3.0, 2.0, 2.5) == (1 / 3.0, 1 / 2.0, None)
+    cache, near, written = litert.shares_of(1.0, 1.2, 20.0)
+    assert written is not None
+    assert all(0 < share <= 16 for share in (cache, near, written))
 
 
 @pytest.mark.slow
-def test_litert_s_attention_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_litert_s_attention_and_products_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     python = Toolchains().ensure("litert-runtime", NullReporter()).python
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     found = measure_kernels("litert", 1, str(python))
     assert found is not None
-    assert (found.attention, found.token, found.prompt) == (None, {}, {})
+    assert found.attention is None
     assert found.cache is not None
     assert 0 < found.cache < 4
+    assert set(found.token) == set(found.prompt) == {*litert.PRODUCTS, "int8-weights"}
+    for precision, share in found.token.items():
+        assert 0 < share < found.prompt[precision] < 16
+    assert found.token["int8-dynamic"] > found.token["fp32"], "a quarter is read"

@@ -21,6 +21,7 @@ from edgeward.targets.plan.kernels import (
 )
 from edgeward.targets.plan.latency import Speed
 from edgeward.targets.plan.moved import moved_numbers
+from edgeward.targets.plan.packing import SlotShares
 from edgeward.targets.plan.precision import weights_of
 from edgeward.targets.plan.predict import Prediction, plan_model
 from edgeward.targets.plan.read import read_facts
@@ -93,6 +94,40 @@ def test_attention_over_slots_takes_what_was_measured(smollm2: ModelFacts) -> No
     seen = 4 * 1024 * 30 * 2 * 9 * 64
     bandwidth = 0.7 * load(CPU).hardware.memory_bandwidth_bytes_per_s
     assert one - other == pytest.approx(seen * (1 / 0.1 - 1 / 0.2) / bandwidth, rel=0.01)
+
+
+def test_more_slots_cost_more_each_as_a_processors_caches_hold_less_of_them() -> None:
+    shares = SlotShares(far=0.2, near=0.25)
+    assert [shares.reading(size << 20) for size in (2, 4, 8, 16)] == pytest.approx([4, 4.5, 5, 5.5])
+    assert shares.reading(1 << 40) == 2 / 0.2
+    assert shares.reading(1) == 0.5 / 0.2
+    assert SlotShares(far=0.2).reading(2 << 20) == 5
+
+
+def test_what_is_cached_is_written_anew_once_whoever_shares_it(smollm2: ModelFacts) -> None:
+    """LiteRT's: three heads share a cache here."""
+    reached = [reaching(Reached(cache=0.2, written=each), "litert") for each in (None, 0.5)]
+    one, other = (
+        plan_model(smollm2, each, Recipe("tflite", "fp32"), 1024).tpot_s or 0 for each in reached
+    )
+    cached = 4 * 1024 * 30 * 2 * 3 * 64
+    bandwidth = 0.7 * load(CPU).hardware.memory_bandwidth_bytes_per_s
+    assert other - one == pytest.approx(cached / 0.5 / bandwidth, rel=0.01)
+
+
+def test_the_scores_of_a_prompt_are_moved_where_the_products_alone_were_measured(
+    smollm2: ModelFacts,
+) -> None:
+    target = reaching(Reached(cache=0.2, token={"fp32": 0.1}, prompt={"fp32": 0.5}), "litert")
+    short, long = (
+        plan_model(smollm2, target, Recipe("tflite", "fp32"), slots, prompt=128).ttft_s or 0
+        for slots in (256, 1024)
+    )
+    bandwidth = 0.7 * load(CPU).hardware.memory_bandwidth_bytes_per_s
+    rate = 0.5 * (load(CPU).hardware.rate("fp32") or 0)
+    scores, seen = 30 * 9 * 128 * 768, 4 * 768 * 30 * 2 * 9 * 64
+    expected = (32 * scores + seen / 0.2) / bandwidth + 4 * 64 * scores / rate
+    assert long - short == pytest.approx(expected, rel=0.01)
 
 
 def test_a_prompt_takes_what_was_measured_of_its_own_rate(smollm2: ModelFacts) -> None:

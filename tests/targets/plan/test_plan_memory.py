@@ -212,16 +212,16 @@ def test_llama_cpp_runs_on_the_unit_that_its_first_provider_names(target: str, u
     assert plan_model(smollm2(), load(target), Recipe("gguf", "q8_0"), 512).unit == unit
 
 
-# Measured on one thread of an EPYC, the processes' peak: benchmarks/plan/reality.py. ONNX's but
-# bf16's without a tokenizer, whose 33 MiB (TOKENIZER_BYTES) are added.
+# Measured on one thread, the processes' peak: benchmarks/plan/reality.py; ONNX's but bf16's on a
+# Xeon, the others on an EPYC.
 @pytest.mark.parametrize(
     ("recipe", "context", "mebibytes"),
     [
-        (Recipe("onnx", "fp32"), 512, 798),
-        (Recipe("onnx", "fp32"), 2048, 933),
+        (Recipe("onnx", "fp32"), 512, 783),
+        (Recipe("onnx", "fp32"), 2048, 917),
         (Recipe("onnx", "bf16"), 512, 890),
-        (Recipe("onnx", "int8-dynamic"), 2048, 471),
-        (Recipe("onnx", "int4-weights"), 2048, 441),
+        (Recipe("onnx", "int8-dynamic"), 2048, 454),
+        (Recipe("onnx", "int4-weights"), 2048, 426),
         (Recipe("gguf", "fp16"), 512, 403),
         (Recipe("gguf", "q8_0"), 2048, 319),
         (Recipe("gguf", "q4_k_m"), 2048, 288),
@@ -229,7 +229,7 @@ def test_llama_cpp_runs_on_the_unit_that_its_first_provider_names(target: str, u
 )
 def test_memory_is_near_what_was_measured(recipe: Recipe, context: int, mebibytes: float) -> None:
     row = plan_model(smollm2(), load("x86-64-cpu"), recipe, context)
-    assert row.memory.total / 2**20 == pytest.approx(mebibytes, rel=0.07)
+    assert row.memory.total / 2**20 == pytest.approx(mebibytes, rel=0.05)
 
 
 def pair(name: str) -> ModelFacts:
