@@ -56,19 +56,24 @@ class TorchSlots:
         return empty | {name: torch.from_numpy(np.asarray(value)) for name, value in held.items()}
 
     def call(
-        self, size: int, ids: NDArray[np.int32], position: int, cache: dict[str, torch.Tensor]
+        self,
+        size: int,
+        ids: NDArray[np.int32],
+        position: int,
+        cache: dict[str, torch.Tensor],
+        told: int | None = None,
     ) -> Floats:
-        """Run one call of the front end of that size: logits (1, size, vocabulary)."""
+        """Run one call of the front end of that size: logits (1, told, vocabulary)."""
         front = self._fronts[size]
         given = torch.from_numpy(np.ascontiguousarray(ids, np.int32))
         place = torch.tensor([position], dtype=torch.int32)
         with torch.inference_mode():
             if front.stateful:
-                return _on_buffers(front, given, place, cache)
+                return _on_buffers(front, given, place, cache)[:, :told]
             named = {"input_ids": given, "position": place, **cache}
             found = front.module(*[named[name] for name in front.inputs])
         cache.update(zip(front.cache, found[1:], strict=True))
-        return np.asarray(found[0].numpy(), np.float32)
+        return np.asarray(found[0].numpy(), np.float32)[:, :told]
 
 
 def _on_buffers(
