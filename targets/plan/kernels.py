@@ -31,8 +31,9 @@ class Kernel:
     `prompt` is the share of what weights are multiplied at that a prompt's products reach,
     `attention` of the float rate what a token's attention over the cache does, 0 where the engine's
     own figure holds, `cache` of the bandwidth what reading the cache does, `slots` what going
-    through one of fixed length does, where they are known. `alone` says that these are products'
-    and nothing else's, where the others were taken of whole models.
+    through one of fixed length does, where they are known, `floats` of the float rate what a
+    token's products in float32 do. `alone` says that these are products' and nothing else's, where
+    the others were taken of whole models.
     """
 
     token: float = 0.0
@@ -41,6 +42,7 @@ class Kernel:
     attention: float = 0.0
     cache: float | None = None
     slots: SlotShares | None = None
+    floats: float = 0.0
     alone: bool = False
 
 
@@ -144,6 +146,7 @@ def kernel_of(
         attention=attention,
         cache=measured.cache,
         slots=slots,
+        floats=measured.token.get("fp32", 0.0),
         alone=True,
     )
 

@@ -55,7 +55,9 @@ class Speed:
     `moved_bytes` is what each number counts that operators between a prompt's products write
     (`moved.py`), `compares` by a model's kind the share of the float rate that a prompt's attention
     reaches. `rows` is how many rows of a product reach `operations_per_s`, where fewer take longer.
-    `rewrites` says that each step behind an encoder writes its cache anew.
+    `rewrites` says that each step behind an encoder writes its cache anew. What an encoder gave is
+    the same for a whole text: products with it reach `crossing_operations_per_s`, as with weights
+    in floats, and the longer of computing and reading decides.
     """
 
     bytes_per_s: float
@@ -75,6 +77,7 @@ class Speed:
     compares: Mapping[str, float] | None = None
     rows: int = 1
     rewrites: bool = False
+    crossing_operations_per_s: float = math.inf
 
     def products_s(self, operations: float, rows: float) -> float:
         """Return the seconds of products of so many rows: between one row's and a prompt's."""
@@ -123,6 +126,7 @@ def speed_of(
         compares=engine.compares if on_processor and kernel.alone else None,
         rows=PROMPT_ROWS if on_processor and kernel.alone else 1,
         rewrites=on_processor and bool(engine.first_room),
+        crossing_operations_per_s=_share(hardware, unit, kernel.floats),
     )
 
 
@@ -182,10 +186,13 @@ def _products_s(facts: ModelFacts, weights: Weights, speed: Speed, tokens: int) 
     processor; elsewhere it is folded into the product before it.
     """
     if not facts.works:
-        weighed, compared = _operations(facts, tokens)
+        rows = _own_rows(facts, tokens)
+        weighed, compared = _operations(facts, rows)
+        seen, looked = _encoder_operations(facts, tokens)
         moved = speed.moved_bytes * moved_numbers(facts, tokens) / speed.bytes_per_s
-        computed = speed.products_s(weighed, tokens) + compared / speed.compared_per_s(facts.kind)
-        return computed + moved
+        computed = speed.products_s(weighed, rows)
+        computed += speed.products_s(seen, facts.encoder_tokens or tokens)
+        return computed + (compared + looked) / speed.compared_per_s(facts.kind) + moved
     # A number that is written was read as well: two of those that a work counts.
     moving = max(4.0, speed.moved_bytes / 2) / speed.bytes_per_s if speed.one_by_one else 0.0
     total = 0.0
@@ -233,14 +240,17 @@ def token_s(
     if speed.rewrites and facts.kind == "encoder-decoder":
         cached += 2 * written_bytes(facts, context, sequences, cache_bits) / speed.bytes_per_s
     attention = sequences * _token_attention(facts, context)
+    crossing = 2.0 * sequences * facts.cross_width * (facts.encoder_tokens or context)
     if speed.packing is not None:
         cached = attention_s(
             speed.packing, facts, context, sequences, speed.bytes_per_s, speed.slots
         )
     once = products / sequences / speed.token_operations_per_s
-    looking = max(cached, attention / speed.operations_per_s)
+    looking = max(cached, (attention + crossing) / speed.operations_per_s)
     if math.isfinite(speed.attention_operations_per_s):
+        read_back = crossing * cache_bits / 16 / speed.bytes_per_s
         looking = cached / (speed.cache or 1.0) + attention / speed.attention_operations_per_s
+        looking += max(0.0, crossing / speed.crossing_operations_per_s - read_back)
     return (
         max(read, products / speed.operations_per_s, once) + looking + facts.layers * speed.layer_s
     )
@@ -283,25 +293,24 @@ def _crossing(facts: ModelFacts) -> int:
 
 
 def _token_attention(facts: ModelFacts, context: int) -> float:
-    """Each cached number is multiplied once for every head that shares it."""
+    """Each number that a decoder cached is multiplied once for every head that shares it."""
     grouped = facts.heads / max(1, facts.kv_heads)
-    own = 2 * sum(layer.numbers(context) for layer in facts.cache) * grouped
-    return own + 2 * facts.cross_width * (facts.encoder_tokens or context)
+    return 2 * sum(layer.numbers(context) for layer in facts.cache) * grouped
 
 
-def _operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
-    """Operations of a whole prompt: with weights, and of attention over what came before.
+def _own_rows(facts: ModelFacts, tokens: int) -> int:
+    """Behind a text that an encoder reads, one token begins what is written."""
+    return 1 if facts.kind == "encoder-decoder" and not facts.encoder_tokens else tokens
 
-    Behind a text that an encoder reads, one token begins what is written.
-    """
+
+def _operations(facts: ModelFacts, rows: int) -> tuple[float, float]:
+    """Operations of so many tokens: with weights, and of attention over what came before."""
     main = {"encoder": "encoder", "vision": "vision"}.get(facts.kind, "decoder")
-    rows = 1 if facts.kind == "encoder-decoder" and not facts.encoder_tokens else tokens
     attention = 4.0 * facts.layers * facts.hidden * rows * rows
     if facts.kind == "decoder":
         attention /= 2
     total = 2.0 * (_multiplied(facts, main) - _crossing(facts)) * rows + 2 * _head(facts)
-    weighed, compared = _encoder_operations(facts, tokens)
-    return total + weighed, attention + compared
+    return total, attention
 
 
 def _encoder_operations(facts: ModelFacts, tokens: int) -> tuple[float, float]:
