@@ -66,8 +66,8 @@ def put(text: str, path: Path | None) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a pipe or a device as it is."""
-    if path.exists() and not path.is_file():
+    """Write a file whole or not at all; a pipe, a device or what a closed folder has as it is."""
+    if path.exists() and not (path.is_file() and os.access(path.parent, os.W_OK)):
         path.write_text(text, encoding="utf-8")
         return
     draft = path.with_name(f".{path.name}.{os.getpid()}")

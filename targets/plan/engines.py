@@ -93,7 +93,7 @@ _LLAMA = EngineCost(
     ggml=Ggml(merged=270, plain=125),
 )
 # measured with SmolLM2-135M, a random Qwen2 of 44 M parameters and MiniLM on LiteRT 2.3.0, one
-# thread of an EPYC: benchmarks/plan/reality.py
+# thread of an EPYC, a piece's logits on a Xeon: benchmarks/plan/reality.py
 _XNNPACK = Packing(
     signatures=2,
     piece=128,

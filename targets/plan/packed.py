@@ -101,7 +101,7 @@ def _table(facts: ModelFacts) -> int:
 
 
 def activation_bytes(packing: Packing, facts: ModelFacts, context: int) -> int:
-    """Return the bytes of a graph's tensors: states, attention over all slots, what is joined."""
+    """Return the bytes of a graph's tensors, of an encoder beside a generator too."""
     if facts.alive:
         return 4 * facts.alive
     if not facts.writes_text:
