@@ -30,7 +30,7 @@ def huge_pages() -> Iterator[None]:
 
     `EDGEWARD_HUGE_PAGES=0` leaves memory as it is.
     """
-    advise = _advise() if os.environ.get(SETTING, "1") != "0" else None
+    advise = _wanted()
     if advise is None:
         yield
         return
@@ -40,6 +40,13 @@ def huge_pages() -> Iterator[None]:
         if end - start >= _LEAST:
             advise(start, end - start, _MADV_HUGEPAGE)
             advise(start, end - start, _MADV_COLLAPSE)
+
+
+def ask_for_huge_pages(address: int, size: int) -> None:
+    """Ask for them under so many bytes before anything is written there, where it is worth it."""
+    advise = _wanted()
+    if advise is not None and size >= _LEAST:
+        advise(address, size, _MADV_HUGEPAGE)
 
 
 def added(before: Sequence[Span], after: Sequence[Span]) -> Iterator[Span]:
@@ -55,10 +62,14 @@ def added(before: Sequence[Span], after: Sequence[Span]) -> Iterator[Span]:
             yield start, end
 
 
+def _wanted() -> Any:
+    return madvise() if os.environ.get(SETTING, "1") != "0" and _MAPS.is_file() else None
+
+
 @cache
-def _advise() -> Any:
-    """Linux's madvise(address, bytes, advice); None elsewhere."""
-    if sys.platform != "linux" or not _MAPS.is_file():
+def madvise() -> Any:
+    """Return Linux's madvise(address, bytes, advice); None elsewhere."""
+    if sys.platform != "linux":
         return None
     try:
         function = ctypes.CDLL(None).madvise

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
 
 
 def resident_bytes() -> int:
@@ -18,6 +21,16 @@ def resident_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """Return the largest resident set so far, in bytes."""
+    """Return the largest resident set of this program so far, in bytes.
+
+    Linux keeps the peak of what a process was before it became this program in ru_maxrss: a large
+    parent would be counted. VmHWM begins anew.
+    """
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.M)
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import mmap
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,6 +16,9 @@ from numpy.typing import NDArray
 
 from edgeward.errors import EngineError, UnsupportedError
 from edgeward.runtimes.engines.base import EngineSession, Tensor
+from edgeward.runtimes.engines.huge_pages import ask_for_huge_pages
+
+from .cache_pages import let_go, pages
 
 Floats = NDArray[np.float32]
 LOGITS = "logits"
@@ -141,23 +142,30 @@ class _SharedSteps:
     def _make_room(self, tokens: int) -> None:
         """Buffers at least double, so that a long text is copied a few times only.
 
-        All are one block, as large ones are given huge pages.
+        All are one block on huge pages. Each one's old pages go as soon as it is copied: a cache
+        never takes more than its new room.
         """
-        held = self._buffers[0].shape[2]
+        held = min(buffer.shape[2] for buffer in self._buffers)
         if tokens <= held:
             return
         room = -max(tokens, 2 * held) // _CAPACITY_STEP * -_CAPACITY_STEP
         shapes = [(*buffer.shape[:2], room, buffer.shape[3]) for buffer in self._buffers]
         sizes = [math.prod(shape) for shape in shapes]
-        block = np.zeros(sum(sizes), self._buffers[0].dtype)
+        block = pages(sum(sizes), self._buffers[0].dtype)
+        ask_for_huge_pages(block.ctypes.data, block.nbytes)
         parts = np.split(block, np.cumsum(sizes)[:-1])
-        grown = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        for buffer, larger, (past, present) in zip(self._buffers, grown, self._names, strict=True):
-            larger[:, :, :held] = buffer
-            value = self._value(larger)
-            self._binding.bind_ortvalue_input(past, value)
-            self._binding.bind_ortvalue_output(present, value)
-        self._buffers = grown
+        for at, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+            self._move(at, part.reshape(shape))
+
+    def _move(self, at: int, larger: Tensor) -> None:
+        """Put what one buffer holds into a larger one."""
+        buffer, (past, present) = self._buffers[at], self._names[at]
+        larger[:, :, : buffer.shape[2]] = buffer
+        value = self._value(larger)
+        self._binding.bind_ortvalue_input(past, value)
+        self._binding.bind_ortvalue_output(present, value)
+        self._buffers[at] = larger
+        let_go(buffer)
 
     def _value(self, array: Tensor) -> Any:
         return _value(array, self._device)
@@ -209,7 +217,7 @@ class _TurnedSteps:
         if tokens > self._room:
             self._room = -max(tokens, 2 * self._room) // _CAPACITY_STEP * -_CAPACITY_STEP
         if len(self._written) < self._begins[-1] * self._room:
-            self._written = _pages(self._begins[-1] * self._room, self._written.dtype)
+            self._written = pages(self._begins[-1] * self._room, self._written.dtype)
         places = [
             self._written[begin * self._room :][: (end - begin) * tokens]
             for begin, end in itertools.pairwise(self._begins)
@@ -237,16 +245,6 @@ class _ArraySteps:
 
 def _shares_cache(native: Any) -> bool:
     return SHARED_CACHE in native.get_modelmeta().custom_metadata_map
-
-
-def _pages(count: int, dtype: Any) -> Tensor:
-    """Return room for so many numbers, zeros, that takes memory where it is written.
-
-    What is let go of is the system's again, where malloc would keep it.
-    """
-    size = max(1, count) * np.dtype(dtype).itemsize
-    own = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
-    return np.frombuffer(mmap.mmap(-1, size, **own), dtype, count)
 
 
 def _value(array: Tensor, device: str) -> Any:

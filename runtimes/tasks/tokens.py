@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeward.errors import EngineError, SourceError, UnsupportedError
+from edgeward.runtimes.engines.freed_blocks import give_back_holes
 
 from .pooling import read_json
 
@@ -133,9 +134,11 @@ def load_tokenizer(path: Path) -> Any:
             "tokenizers is not installed", why=str(error), next="pip install 'edgeward[onnx]'"
         ) from None
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001  tokenizers raises bare Exception
         raise SourceError(f"{path} cannot be read", why=str(error)[:500]) from None
+    give_back_holes()
+    return tokenizer
 
 
 def token_limit(folder: Path, *wanted: int | None) -> int | None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 from edgeward.errors import DoesNotFitError, EdgewardError
 from edgeward.runtimes.bundle.read import open_bundle
@@ -68,7 +66,7 @@ def measured(request: Request) -> dict[str, object]:
     }
     if not request.once:
         figures |= _scenario(request, work)
-    return {**figures, "peak_memory_bytes": own_peak_bytes()}
+    return {**figures, "peak_memory_bytes": peak_bytes()}
 
 
 def workload_of(session: Session, request: Request) -> Workload:
@@ -82,19 +80,6 @@ def workload_of(session: Session, request: Request) -> Workload:
         "feature-extraction": work_tensors.embeddings,
     }
     return makers.get(session.bundle.manifest.task, work_tensors.tensors)(session, request)
-
-
-def own_peak_bytes() -> int:
-    """Return the largest resident set of this program alone.
-
-    Linux keeps the peak of what a process was before it became this program in ru_maxrss: a large
-    parent would be counted. VmHWM begins anew.
-    """
-    try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-    except OSError:
-        found = None
-    return int(found[1]) * 1024 if found else peak_bytes()
 
 
 def _scenario(request: Request, work: Workload) -> dict[str, object]:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from edgeward.errors import EdgewardError, UsageError
 from edgeward.runtimes.statistics import spool as spool_module
 from edgeward.runtimes.statistics.flusher import Flusher
+from edgeward.runtimes.statistics.memory import peak_bytes
 from edgeward.runtimes.statistics.recorder import Observation, Recorder
 from edgeward.runtimes.statistics.sketch import MAX_BINS, RELATIVE_ACCURACY, Sketch
 from edgeward.runtimes.statistics.spool import Spool
@@ -197,3 +198,11 @@ def test_a_spool_that_fails_for_now_loses_nothing(
 def test_an_odd_interval_is_refused(tmp_path: Path, seconds: float) -> None:
     with pytest.raises(UsageError):
         Flusher(Recorder("d" * 64, 1.0), Spool(tmp_path / "s"), seconds)
+
+
+def test_a_parents_memory_is_not_this_programs(tmp_path: Path) -> None:
+    """A process begins as its parent's copy, whose peak Linux keeps for it."""
+    large = np.ones(64 << 20, np.uint8)
+    told = "from edgeward.runtimes.statistics.memory import peak_bytes; print(peak_bytes())"
+    peak = subprocess.run([sys.executable, "-c", told], capture_output=True, check=True).stdout
+    assert int(peak) < large.nbytes < peak_bytes()
