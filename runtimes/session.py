@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -37,13 +38,14 @@ from .tasks.picture_tasks import (
 )
 from .tasks.pictures import Picture
 from .tasks.question_answering import Answer, Answerer
-from .tasks.registry import open_task
+from .tasks.registry import WRITERS, open_task
 from .tasks.sound import Sound
 from .tasks.speech import Transcriber, Transcript
 from .tasks.streaming import DEFAULT_MAX_TOKENS, Piece
 from .tasks.tagging import Tag, TextTagger
 from .tasks.text_graph import Text
 from .tasks.text_to_text import TextToText
+from .tasks.tokens import tokenizer_first
 
 EMBEDDING_TASK = "feature-extraction"
 DEFAULT_BATCH = 32
@@ -342,9 +344,10 @@ def load(
     wanted = tuple(providers) or tuple(name for name in stated.split(",") if name)
     parts = {role: opened.path / file for role, file in manifest.parts.items()}
     options = EngineOptions(threads=threads, providers=wanted, parts=parts)
-    session = open_engine(opened, options, asked=engine, plan=plan, check=check)
-    load_ms = (time.perf_counter_ns() - began) / 1e6
-    return Session(opened, session, Recorder(opened.digest, load_ms))
+    with tokenizer_first(opened.path) if manifest.task in WRITERS else nullcontext():
+        session = open_engine(opened, options, asked=engine, plan=plan, check=check)
+        load_ms = (time.perf_counter_ns() - began) / 1e6
+        return Session(opened, session, Recorder(opened.digest, load_ms))
 
 
 def _in_batches(

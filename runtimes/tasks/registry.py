@@ -23,6 +23,7 @@ TASKS = {
     "text-generation": f"{_HERE}.generation:Generator",
     "token-classification": f"{_HERE}.tagging:TextTagger",
 }
+WRITERS = frozenset({"automatic-speech-recognition", "text2text-generation", "text-generation"})
 
 
 def open_task(task: str, folder: Path, engine: EngineSession) -> object | None:

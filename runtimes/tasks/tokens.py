@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,9 @@ from edgeward.runtimes.engines.freed_blocks import give_back_holes
 
 from .pooling import read_json
 
+_FILE = "tokenizer.json"
+# Those that were read ahead, each for the first that asks: its user sets padding and truncation.
+_AHEAD: ContextVar[dict[Path, Any]] = ContextVar("ahead", default={})  # noqa: B039  never filled
 _DEFAULT_PADDING = "[PAD]"
 _DEFAULT_MASK = "[MASK]"
 _UNLIMITED = 10**6
@@ -53,7 +58,7 @@ class TextTokenizer:
     """
 
     def __init__(self, folder: Path, *max_tokens: int | None) -> None:
-        self._tokenizer = load_tokenizer(folder / "tokenizer.json")
+        self._tokenizer = load_tokenizer(folder / _FILE)
         settings, config = _settings(folder), _object(folder / "config.json")
         self._settings = settings
         self.max_tokens = token_limit(folder, *max_tokens)
@@ -125,8 +130,28 @@ class TextTokenizer:
         return Encoded(np.full((rows, 1), self._pad_id, np.int64), nothing, nothing)
 
 
+@contextmanager
+def tokenizer_first(folder: Path) -> Iterator[None]:
+    """Read the folder's tokenizer, if it has one, for what is opened within.
+
+    Reading a vocabulary with merges takes three times what is kept of it: before an engine's
+    weights are there, it does not stand beside them.
+    """
+    path = folder / _FILE
+    before = _AHEAD.set({path: load_tokenizer(path)} if path.is_file() else {})
+    try:
+        yield
+    finally:
+        _AHEAD.reset(before)
+
+
 def load_tokenizer(path: Path) -> Any:
     """Load a tokenizer.json; SourceError where it cannot be read."""
+    ahead = _AHEAD.get().pop(path, None)
+    return _read(path) if ahead is None else ahead
+
+
+def _read(path: Path) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
