@@ -84,12 +84,19 @@ def written(
 
 
 def one_by_one(start: Callable[[], Any], first_ids: Any, words: Sequence[int]) -> dict[str, float]:
-    """Return the times of what writes behind a text or a sound: all words are written."""
+    """Return the times of what writes behind a text or a sound: all words are written.
+
+    Others are read after that: reading takes memory beside what writing has touched.
+    """
+    steps = steps_of(start(), first_ids, words)
     first = min(timed(lambda: start().next_logits(first_ids)) for _ in range(PROMPTS))
-    state = start()
-    state.next_logits(first_ids)
-    steps = [timed(lambda one=[word]: state.next_logits(one).argmax()) for word in words]
     return {"ttft_s": first, "tpot_s": statistics.median(steps[-STEPS:])}
+
+
+def steps_of(state: Any, first_ids: Any, words: Sequence[int]) -> list[float]:
+    """Return the times of words that are written one by one."""
+    state.next_logits(first_ids)
+    return [timed(lambda one=[word]: state.next_logits(one).argmax()) for word in words]
 
 
 def fed(session: Session, context: int) -> Mapping[str, Any]:

@@ -11,21 +11,21 @@ from dataclasses import replace
 
 from .arena import held_bytes
 from .facts import ModelFacts
-from .layout_steps import HEADS, MAP, ROWS, SCORES, SEQUENCE, Step, beside, passed
+from .layout_steps import HEADS, ROWS, SCORES, SEQUENCE, Step, beside, passed
 
 _SHOWN = 2
 _BIAS = "relative_attention_bias"
 
 
-def layers_bytes(facts: ModelFacts, tokens: int, keys: int) -> int:
-    """Return the bytes of float32 tensors of `tokens` that look back at `keys`, after two runs."""
-    return held_bytes([step for _ in range(_SHOWN) for step in _layer(facts, tokens, keys)])
+def layers_bytes(facts: ModelFacts, tokens: int) -> int:
+    """Return the bytes of the float32 tensors of `tokens`, after two runs."""
+    return held_bytes([step for _ in range(_SHOWN) for step in _layer(facts, tokens)])
 
 
 def encoder_bytes(facts: ModelFacts, tokens: int) -> int:
     """Return those of the encoder that reads so many tokens of a text before a decoder writes."""
     read = replace(facts, kind="encoder", hidden=facts.encoder_hidden)
-    layers = [step for _ in range(_SHOWN) for step in _layer(read, tokens, tokens)]
+    layers = [step for _ in range(_SHOWN) for step in _layer(read, tokens)]
     if any(_BIAS in tensor.name for tensor in facts.tensors):
         layers = list(_biased(layers, facts.heads * tokens**2))
     return held_bytes(layers)
@@ -41,12 +41,12 @@ def _biased(steps: list[Step], scores: int) -> Iterator[Step]:
         yield replace(step, waits=(*step.waits, ("heads first", scores)))
 
 
-def _layer(facts: ModelFacts, tokens: int, keys: int) -> Iterator[Step]:
+def _layer(facts: ModelFacts, tokens: int) -> Iterator[Step]:
     """A generator's attention keeps the cache, and a gate stands beside its feed-forward."""
-    state, scores = facts.hidden * tokens, facts.heads * tokens * keys
-    seen, between = (_fused, 3) if facts.writes_text else (_attention, 2)
+    state, scores = facts.hidden * tokens, facts.heads * tokens**2
+    seen, between = (_fused(state), 3) if facts.writes_text else (_attention(scores, state), 2)
     yield passed(state, state, form=SEQUENCE)
-    yield from beside(seen(scores, state), state, SEQUENCE)
+    yield from beside(seen, state, SEQUENCE)
     yield passed(state, state, form=SEQUENCE)
     yield from beside(_feed_forward(facts, tokens, between), state, SEQUENCE)
 
@@ -60,11 +60,11 @@ def _attention(scores: int, state: int) -> Iterator[Step]:
     yield passed(state, state, form=ROWS)
 
 
-def _fused(scores: int, state: int) -> Iterator[Step]:
-    """One operator that keeps the cache; its scores are its own while it runs."""
+def _fused(state: int) -> Iterator[Step]:
+    """One operator that keeps the cache; it goes by blocks, of scores none stand in memory."""
     made = ((ROWS, state),) * 3
     yield Step(stands=made)
-    yield Step(stands=(*made, (MAP, scores), (ROWS, state)))
+    yield Step(stands=(*made, (ROWS, state)))
 
 
 def _feed_forward(facts: ModelFacts, tokens: int, between: int) -> Iterator[Step]:

@@ -17,23 +17,24 @@ class EngineCost:
     `resident` is what a process with the engine loaded takes without a model, on the CPU and `gpu`
     more on a GPU (context, kernels). It reads a prompt in pieces of `chunk` tokens; `keeps_scores`
     says whether attention's scores stand whole in memory, `every_logit` whether logits come for
-    each token of a piece. On the processor it takes `running` more once it has run, beyond what is
-    counted; `packs` says that it packs weights for their products as it loads them (`memory.py`),
-    `has_arena` that tensors stand in regions that are never given back (`arena.py`); `widens` says
-    that 16-bit weights become float32, the file beside them while it is read; the cache has room
-    for `first_room` tokens and doubles, the old one beside the new. On a GPU `hands_over` says that
-    a step's cache stands beside the last one's. `attention` is the share of the float rate that a
-    token's attention reaches on a processor beside reading the cache, `matrix` the share of a GPU's
-    rate that its prompts reach where there are matrix units, as others do where it is 0. A layer
-    costs `layer_s` a step beside its arithmetic. `unable` says by a model's kind why the engine
-    cannot run one. `graphed_s` is a layer's cost where CUDA records the kernels of one
-    sequence's token and launches them as one graph. Where `link` bytes a second are given, the
-    weights beyond `on_chip` bytes come over it each time. `in_place` says that weights are read
-    where they are stored, as a device does that stores nothing else beside them. `packing` are
-    the habits of one that packs weights on the processor and runs graphs of fixed shapes,
-    `ggml` those of llama.cpp there. `moved_bytes` is what each number takes that operators
-    between a prompt's products write, in bytes moved, and `compares` by a model's kind the
-    share of the float rate that a prompt's attention reaches, both on a processor.
+    each token of a piece. On the processor it takes `running` more once it has run, and `writing`
+    where it writes texts, beyond what is counted; `packs` says that it packs weights for their
+    products as it loads them (`memory.py`), `has_arena` that tensors stand in regions that are
+    never given back (`arena.py`); `widens` says that 16-bit weights become float32, the file beside
+    them while it is read; the cache has room for `first_room` tokens and doubles, the old one given
+    back as it is copied. On a GPU `hands_over` says that a step's cache stands beside the last
+    one's. `attention` is the share of the float rate that a token's attention reaches on a
+    processor beside reading the cache, `matrix` the share of a GPU's rate that its prompts reach
+    where there are matrix units, as others do where it is 0. A layer costs `layer_s` a step beside
+    its arithmetic. `unable` says by a model's kind why the engine cannot run one. `graphed_s` is a
+    layer's cost where CUDA records the kernels of one sequence's token and launches them as one
+    graph. Where `link` bytes a second are given, the weights beyond `on_chip` bytes come over it
+    each time. `in_place` says that weights are read where they are stored, as a device does that
+    stores nothing else beside them. `packing` are the habits of one that packs weights on the
+    processor and runs graphs of fixed shapes, `ggml` those of llama.cpp there. `moved_bytes` is
+    what each number takes that operators between a prompt's products write, in bytes moved, and
+    `compares` by a model's kind the share of the float rate that a prompt's attention reaches, both
+    on a processor.
     """
 
     formats: tuple[str, ...]
@@ -43,6 +44,7 @@ class EngineCost:
     keeps_scores: bool = False
     every_logit: bool = False
     running: int = 0
+    writing: int = 0
     packs: bool = False
     has_arena: bool = False
     widens: bool = False
@@ -103,7 +105,7 @@ _XNNPACK = Packing(
     logits=2,
     scores=1,
     joined=7,
-    generator=13 * MIB,
+    generator=10 * MIB,
     moved=(7.0, 9.0),
     near=6 * MIB,
     # as of ONNX Runtime, `moved.py`: two numbers of 16 bytes each
@@ -118,15 +120,17 @@ _SERVING = EngineCost(
     unable=_COMPRESSED_ONLY,
 )
 ENGINES: Mapping[str, EngineCost] = {
-    # measured with random Llamas, Qwen2 and MiniLM, one thread of an EPYC: 64 MiB for Python, numpy
-    # and edgeward, 12 for a session, 9 at its first run; the rest by benchmarks/plan/reality.py.
+    # measured phase by phase with SmolLM2, random Llamas and Qwen2, MiniLM, BERT and networks for
+    # pictures, on a Xeon: 65 MiB for Python, numpy and edgeward, 14 for a session, what its runs
+    # take; the rest by benchmarks/plan/reality.py.
     "onnxruntime": EngineCost(
         ("onnx",),
-        76 * MIB,
+        79 * MIB,
         400 * MIB,
         chunk=256,
         keeps_scores=True,
-        running=9 * MIB,
+        running=5 * MIB,
+        writing=5 * MIB,
         packs=True,
         has_arena=True,
         widens=True,
@@ -139,8 +143,8 @@ ENGINES: Mapping[str, EngineCost] = {
         layer_s={**_ONE_BY_ONE, "cpu": 80e-6},
     ),
     "coreml": EngineCost(("coreml",), 60 * MIB, 100 * MIB, layer_s=_LAUNCHES),
-    # measured: 46 MiB for Python, numpy and edgeward, 11 for LiteRT
-    "litert": EngineCost(("tflite",), 57 * MIB, 150 * MIB, layer_s=_LAUNCHES, packing=_XNNPACK),
+    # measured: 48 MiB for Python, numpy and edgeward, 17 for LiteRT
+    "litert": EngineCost(("tflite",), 65 * MIB, 150 * MIB, layer_s=_LAUNCHES, packing=_XNNPACK),
     # 8 MB of SRAM, weights beyond them over one lane of PCIe 2.0 each time: Kavalerov, What's
     # inside the Google Coral Edge TPU? (2019): 500 MB/s
     "edgetpu": EngineCost(

@@ -10,14 +10,13 @@ from . import ggml
 from .arena_layers import encoder_bytes, layers_bytes
 from .engines import EngineCost
 from .facts import ModelFacts
-from .packed import activation_bytes, graph_bytes, piece_of, tokenizer_bytes, weights_bytes
+from .packed import activation_bytes, graph_bytes, piece_of, weights_bytes
 from .packing import Packing
 from .precision import Weights
 from .roles import kind_of
+from .tokenizer import kept_bytes
 
 ADAM_BYTES = 16
-# measured: what the tokenizers library takes an entry of SmolLM2's vocabulary
-TOKENIZER_BYTES = 700
 LORA_RANK = 16
 
 
@@ -106,17 +105,17 @@ def memory_of(
     kept, turned = _kept(engine, context, unit), 0
     if facts.kind == "encoder-decoder" and engine.first_room and unit == "cpu":
         kept, turned = context, written_bytes(facts, context, sequences, cache_bits)
+    ran = engine.running + (engine.writing if facts.writes_text else 0)
     serving = Memory(
         weights=0 if engine.in_place else weights.stored + _packed(engine, weights, unit),
         cache=cache_bytes(facts, kept, sequences, cache_bits) + turned,
         activations=_activations(facts, engine, tokens, context, batch, wide),
         logits=_logits(facts, engine, tokens, max(batch, sequences)),
-        engine=engine.resident
-        + tokenizer_bytes(facts, TOKENIZER_BYTES)
-        + {"gpu": engine.gpu, "cpu": engine.running}.get(unit, 0),
+        engine=engine.resident + kept_bytes(facts) + {"gpu": engine.gpu, "cpu": ran}.get(unit, 0),
     )
     beside = 0 if engine.in_place or unit != "cpu" else _beside(engine, weights, widens_sums)
-    loading = serving.weights + engine.resident + beside
+    read_before = kept_bytes(facts) if facts.writes_text else 0
+    loading = serving.weights + engine.resident + read_before + beside
     return replace(serving, engine=serving.engine + max(0, loading - serving.total))
 
 
@@ -138,9 +137,7 @@ def _with_packing(
         cache=packing.caches * cache_bytes(facts, context, sequences, weights.cache_bits),
         activations=rows * activation_bytes(packing, facts, context),
         logits=written,
-        engine=engine.resident
-        + graph_bytes(packing, facts)
-        + tokenizer_bytes(facts, TOKENIZER_BYTES),
+        engine=engine.resident + graph_bytes(packing, facts) + kept_bytes(facts),
     )
 
 
@@ -166,9 +163,7 @@ def _of_ggml(
         cache=cache_bytes(facts, ggml.kept_tokens(facts, context), sequences, cache_bits),
         activations=computed * (sequences if facts.writes_text else 1),
         logits=ggml.logit_bytes(facts, tokens, sequences),
-        engine=engine.resident
-        + tokenizer_bytes(facts, TOKENIZER_BYTES)
-        + facts.vocabulary * vocabulary,
+        engine=engine.resident + kept_bytes(facts) + facts.vocabulary * vocabulary,
     )
 
 
@@ -176,12 +171,12 @@ def _kept(engine: EngineCost, context: int, unit: str) -> int:
     """Tokens that the cache has room for where it takes most."""
     if unit != "cpu":
         return 2 * context if engine.hands_over else context
-    if not engine.first_room or context <= engine.first_room:
-        return max(context, engine.first_room)
+    if not engine.first_room:
+        return context
     room = engine.first_room
-    while 2 * room < context:
+    while room < context:
         room *= 2
-    return 3 * room
+    return room
 
 
 def _packed(engine: EngineCost, weights: Weights, unit: str) -> int:
@@ -223,7 +218,7 @@ def _activations(
         return batch * (facts.arena if engine.has_arena else facts.alive * wide)
     encoder = _encoder_bytes(facts, engine, context) * wide // 4
     if engine.has_arena and facts.heads:
-        return batch * (layers_bytes(facts, tokens, context) * wide // 4 + encoder)
+        return batch * (layers_bytes(facts, tokens) * wide // 4 + encoder)
     chosen = max(1, facts.active_experts)
     row = 6 * facts.hidden + 2 * facts.intermediate * chosen
     scores = facts.heads * tokens * context if engine.keeps_scores else 0

@@ -17,8 +17,6 @@ from .roles import tower_of
 AROUND = 64 * 1024
 # estimate: of a text's tokens those that it has not had before
 NEW_WORDS = 1 / 3
-# measured: what the tokenizers library takes an entry of MiniLM's vocabulary, which has no merges
-WORD_PIECE_BYTES = 330
 
 
 def weights_bytes(packing: Packing, facts: ModelFacts, weights: Weights, context: int) -> int:
@@ -129,16 +127,11 @@ def _written_numbers(facts: ModelFacts, tokens: int, slots: int) -> int:
 
 
 def graph_bytes(packing: Packing, facts: ModelFacts) -> int:
-    """Return what the operators take, of all graphs."""
+    """Return what the operators of a generator's graphs take; an encoder's one is small."""
     if not facts.writes_text:
-        return facts.layers * packing.layer
+        return 0
     layers = packing.signatures * facts.layers + facts.encoder_layers
     return layers * packing.layer + packing.generator
-
-
-def tokenizer_bytes(facts: ModelFacts, otherwise: int) -> int:
-    """Return what the tokenizer takes: no encoder's has merges, which are most of another's."""
-    return facts.vocabulary * (WORD_PIECE_BYTES if facts.kind == "encoder" else otherwise)
 
 
 def attention_s(

@@ -184,11 +184,11 @@ def test_a_gguf_files_own_types_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "precision", "context", "measured"),
     [
-        (LLAMA, "fp16", 2048, 657),
-        (LLAMA, "q4_k_m", 512, 295),
-        (LLAMA, "q4_0", 2048, 364),
-        (GEMMA, "q6_k", 512, 293),
-        (GEMMA, "iq4_xs", 2048, 282),
+        (LLAMA, "fp16", 2048, 639),
+        (LLAMA, "q4_k_m", 512, 277),
+        (LLAMA, "q4_0", 2048, 345),
+        (GEMMA, "q6_k", 512, 246),
+        (GEMMA, "iq4_xs", 2048, 242),
     ],
 )
 def test_peaks_are_within_five_per_cent_of_what_was_measured(

@@ -12,14 +12,13 @@ from edgeward.targets.load import load
 from edgeward.targets.plan.engines import cost_of
 from edgeward.targets.plan.facts import ModelFacts
 from edgeward.targets.plan.gather import facts_of
-from edgeward.targets.plan.memory import TOKENIZER_BYTES, Memory, cache_bytes, memory_of
+from edgeward.targets.plan.memory import Memory, cache_bytes, memory_of
 from edgeward.targets.plan.packed import (
     activation_bytes,
     attention_s,
     calls_of,
     computed,
     encoder_share,
-    tokenizer_bytes,
     weights_bytes,
 )
 from edgeward.targets.plan.packing import Packing
@@ -51,6 +50,15 @@ DEEP = {
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
     "tie_word_embeddings": True,
+}
+UNSEEN = {
+    **WIDE,
+    "vocab_size": 40000,
+    "hidden_size": 640,
+    "intermediate_size": 1792,
+    "num_hidden_layers": 14,
+    "num_attention_heads": 10,
+    "num_key_value_heads": 5,
 }
 BERT = {
     "model_type": "bert",
@@ -102,29 +110,27 @@ def planned(facts: ModelFacts, precision: str, context: int, prompt: int = 256) 
     return plan_model(facts, load("x86-64-cpu"), recipe, context, engine=LITERT, prompt=prompt)
 
 
-# Measured on one thread, the processes' peak: benchmarks/plan/reality.py; fp16's, int8-weights',
-# BERT's and Whisper's on an EPYC before a generator's logits were read but once (a hundredth of
-# theirs, or nothing), the others on a Xeon. WIDE and BERT are random models that no constant came
-# from.
+# Measured on one thread of a Xeon, the processes' peak: benchmarks/plan/reality.py. All but
+# SmolLM2 and Whisper are random; of UNSEEN nothing was in view when the constants were chosen.
 @pytest.mark.parametrize(
     ("config", "precision", "context", "mebibytes"),
     [
-        ("smollm2-135m", "fp32", 1024, 960),
-        ("smollm2-135m", "fp16", 1024, 1644),
-        ("smollm2-135m", "int8-dynamic", 1024, 466),
-        ("smollm2-135m", "int8-weights", 1024, 2326),
-        ("smollm2-135m", "int4-weights", 1024, 402),
-        (DEEP, "fp32", 2560, 429),
-        (DEEP, "int8-dynamic", 640, 192),
-        (WIDE, "fp32", 1024, 825),
-        (WIDE, "fp16", 1024, 1397),
-        (WIDE, "int8-dynamic", 1024, 367),
-        (WIDE, "int8-weights", 1024, 2159),
-        (BERT, "fp32", 256, 429),
-        (BERT, "fp16", 256, 522),
-        (BERT, "int8-dynamic", 256, 179),
-        (BERT, "int8-weights", 256, 585),
-        ("whisper-tiny", "fp32", 448, 548),
+        ("smollm2-135m", "fp32", 1024, 946),
+        ("smollm2-135m", "fp16", 1024, 1605),
+        ("smollm2-135m", "int8-dynamic", 1024, 451),
+        ("smollm2-135m", "int8-weights", 1024, 2268),
+        ("smollm2-135m", "int4-weights", 1024, 388),
+        (DEEP, "fp32", 2560, 425),
+        (DEEP, "int8-dynamic", 640, 188),
+        (WIDE, "fp32", 1024, 820),
+        (WIDE, "fp16", 1024, 1370),
+        (WIDE, "int8-dynamic", 1024, 363),
+        (UNSEEN, "int8-dynamic", 1536, 397),
+        (BERT, "fp32", 128, 410),
+        (BERT, "fp16", 128, 517),
+        (BERT, "int8-dynamic", 128, 169),
+        (BERT, "int8-weights", 128, 577),
+        ("whisper-tiny", "fp32", 440, 500),
     ],
 )
 def test_the_peak_is_near_what_was_measured(
@@ -224,12 +230,6 @@ def test_an_encoder_beside_a_decoder_has_its_tensors_its_file_and_one_graph() ->
 def test_on_a_gpu_nothing_is_packed_here() -> None:
     facts = smollm2()
     assert served(facts, "fp32", 1024, unit="gpu").weights == weights(facts, "fp32").stored
-
-
-def test_vocabularies_without_merges_take_less() -> None:
-    bert, other = facts_of(BERT), smollm2()
-    assert tokenizer_bytes(bert, TOKENIZER_BYTES) < bert.vocabulary * TOKENIZER_BYTES / 2
-    assert tokenizer_bytes(other, TOKENIZER_BYTES) == other.vocabulary * TOKENIZER_BYTES
 
 
 def test_a_token_reads_what_was_packed() -> None:
