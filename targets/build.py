@@ -131,6 +131,9 @@ def _reached(section: Section) -> Reached:
         cache=section.get("cache", float),
         near=section.get("near", float),
         written=section.get("written", float),
+        held=_shares(section.section("held")),
+        attention_held=section.get("attention_held", float),
+        cache_held=section.get("cache_held", float),
     )
 
 

@@ -29,24 +29,25 @@ TYPES = (
 )
 SHORT, CONTEXT = 8, 1024
 TURNS, SQUARES, TOKENS = 3, 3, 9
-BYTES = 96 * 2**20
+BYTES, HELD_BYTES = 96 * 2**20, 16 * 2**20
 _BYTES_CACHED = 2
 # What a profile may say of any share.
 _MOST = 16.0
 
 
-def products_of(kind: str) -> BlankLlama:
+def products_of(kind: str, size: int = BYTES) -> BlankLlama:
     """Return a model that is all products, in any type too large for a processor's caches.
 
     Where they hold it a prompt takes less too: kernels go over the weights for a few tokens each.
     """
     layer = BlankLlama(kind, 1024, 16, 4, 64, 2816, layers=1)
-    return replace(layer, layers=-(-BYTES // layer.multiplied_bytes))
+    return replace(layer, layers=-(-size // layer.multiplied_bytes))
 
 
 # As models have their heads: how many share a cache decides more than how large they are.
+LAYERS = 12
 ATTENTION = tuple(
-    BlankLlama("q8_0", 1024, heads, cached, size, 256, 12)
+    BlankLlama("q8_0", 1024, heads, cached, size, 256, LAYERS)
     for heads, cached, size in ((16, 16, 64), (16, 4, 64), (8, 2, 128), (4, 1, 256))
 )
 
@@ -88,7 +89,7 @@ def measure_kernels(threads: int) -> Reached:
     EngineError where llama.cpp is not there, OSError where there is no room for a blank file.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
-    token, prompt = {}, {}
+    token, prompt, held = {}, {}, {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         path = Path(scratch) / "blank.gguf"
         for kind in TYPES:
@@ -96,13 +97,24 @@ def measure_kernels(threads: int) -> Reached:
             turns = [_products(session, products_of(kind)) for _ in range(TURNS)]
             token[kind] = statistics.median(one for one, _ in turns)
             prompt[kind] = statistics.median(many for _, many in turns)
-        seen = []
-        for model in ATTENTION:
-            session = _session(model, path, threads, clock)
-            looked = sorted(_attention(session, model) for _ in range(TURNS))
-            seen.append(looked[TURNS // 2])
-    attention, cache = shares_of(seen, prompt["f32"])
-    return Reached(attention, token, prompt, cache)
+            few = products_of(kind, HELD_BYTES)
+            session = _session(few, path, threads, clock)
+            held[kind] = statistics.median(_token(session, few) for _ in range(TURNS))
+        all_of_them, one = (
+            [_looked(replace(model, layers=layers), path, threads, clock) for model in ATTENTION]
+            for layers in (LAYERS, 1)
+        )
+    attention, cache = shares_of(all_of_them, prompt["f32"])
+    attention_held, cache_held = shares_of(one, prompt["f32"])
+    return Reached(
+        attention,
+        token,
+        prompt,
+        cache,
+        held=held,
+        attention_held=attention_held,
+        cache_held=cache_held,
+    )
 
 
 def _session(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Session:
@@ -125,6 +137,15 @@ def _session(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Sessi
     return session
 
 
+def _token(session: Session, model: BlankLlama) -> float:
+    """The share of one token's products, with next to nothing behind it."""
+    session.context.clear()
+    before = operations_per_s(session.clock, repetitions=SQUARES)
+    one = session.token_s()
+    after = operations_per_s(session.clock, repetitions=SQUARES)
+    return 2 * model.multiplied / statistics.mean((before, after)) / one
+
+
 def _products(session: Session, model: BlankLlama) -> tuple[float, float]:
     """The shares of one token's products, with next to nothing behind it, and of a prompt's."""
     session.context.clear()
@@ -135,6 +156,12 @@ def _products(session: Session, model: BlankLlama) -> tuple[float, float]:
     after = operations_per_s(session.clock, repetitions=SQUARES)
     each = 2 * model.multiplied / statistics.mean((before, after))
     return each / one, PROMPT_ROWS * each / many
+
+
+def _looked(model: BlankLlama, path: Path, threads: int, clock: Clock) -> Looked:
+    """What a model's attention takes, the usual of some turns."""
+    session = _session(model, path, threads, clock)
+    return sorted(_attention(session, model) for _ in range(TURNS))[TURNS // 2]
 
 
 def _attention(session: Session, model: BlankLlama) -> Looked:

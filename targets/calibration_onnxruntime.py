@@ -23,6 +23,8 @@ GRAPHS = Path(__file__).with_name("calibration_graphs")
 WIDTH = 2048
 # How many layers take 96 MiB in each precision: too large for a processor's caches, as a model is.
 LAYERS = {"fp32": 6, "int8-dynamic": 24, "int8-weights": 24, "int4-weights": 48}
+# And 16 MiB, which a processor's caches may hold.
+HELD_LAYERS = {precision: layers // 6 for precision, layers in LAYERS.items()}
 # How many weights have a scale.
 BLOCK = 32
 CONTEXT = 1024
@@ -54,15 +56,17 @@ def measure_kernels(threads: int) -> Reached:
     EngineError where ONNX Runtime is not there.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
-    token, prompt = {}, {}
+    token, prompt, held = {}, {}, {}
     for precision, layers in LAYERS.items():
         session = _session(precision, threads)
         turns = [_products(session, layers, clock) for _ in range(TURNS)]
         token[precision] = statistics.median(one for one, _ in turns)
         prompt[precision] = statistics.median(many for _, many in turns)
+        few, layers = _session(f"{precision}-held", threads), HELD_LAYERS[precision]
+        held[precision] = statistics.median(_token(few, layers, clock) for _ in range(TURNS))
     attention = _session("attention", threads)
     shares = [_attention(attention, clock) for _ in range(TURNS)]
-    return Reached(statistics.median(shares), token, prompt)
+    return Reached(statistics.median(shares), token, prompt, held=held)
 
 
 def _session(name: str, threads: int) -> Any:
@@ -71,6 +75,14 @@ def _session(name: str, threads: int) -> Any:
 
     options = EngineOptions(providers=("CPUExecutionProvider",), threads=threads)
     return open_model(GRAPHS / f"{name}.onnx", options).native
+
+
+def _token(session: Any, layers: int, clock: Clock) -> float:
+    """The share of one row's products."""
+    before = operations_per_s(clock, repetitions=SQUARES)
+    one = _rows_per_s(session, 1, TOKENS, clock)
+    after = operations_per_s(clock, repetitions=SQUARES)
+    return one * 2 * WIDTH * WIDTH * layers / statistics.mean((before, after))
 
 
 def _products(session: Any, layers: int, clock: Clock) -> tuple[float, float]:

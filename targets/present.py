@@ -132,11 +132,10 @@ def _pairs(profile: Profile) -> Iterator[tuple[str, object]]:
     for what, share in hardware.achieved.items():
         yield f"hardware.achieved.{what}", share
     for engine_name, reached in hardware.kernels.items():
-        yield f"hardware.kernels.{engine_name}.attention", reached.attention
-        yield f"hardware.kernels.{engine_name}.cache", reached.cache
-        yield f"hardware.kernels.{engine_name}.near", reached.near
-        yield f"hardware.kernels.{engine_name}.written", reached.written
-        for what, shares in (("token", reached.token), ("prompt", reached.prompt)):
+        for name in ("attention", "attention_held", "cache", "cache_held", "near", "written"):
+            yield f"hardware.kernels.{engine_name}.{name}", getattr(reached, name)
+        told = {"token": reached.token, "held": reached.held, "prompt": reached.prompt}
+        for what, shares in told.items():
             for precision, share in shares.items():
                 yield f"hardware.kernels.{engine_name}.{what}.{precision}", share
     for unit in hardware.units:

@@ -37,9 +37,11 @@ class Reached:
     `attention` is one token's over its cache and `token` one token's products, of the float32 rate;
     `prompt` a prompt's products, of the rate that its weights are multiplied at. Products are told
     by precision, for llama.cpp by the type of a tensor, as a file mixes several. `cache` is the
-    share of the bandwidth that a token's attention reads the cache at. An engine that goes through
-    all slots of a cache does so where a layer's heads see 8 MiB, at `near` where they see 2, and
-    writes it anew at `written`. What is None or not there was not measured.
+    share of the bandwidth that a token's attention reads the cache at. `held` is a token's products
+    where all weights are as few as a processor's own caches may hold (16 MiB), `attention_held` and
+    `cache_held` its attention over one layer's cache. An engine that goes through all slots of a
+    cache does so where a layer's heads see 8 MiB, at `near` where they see 2, and writes it anew at
+    `written`. What is None or not there was not measured.
     """
 
     attention: float | None = None
@@ -48,6 +50,9 @@ class Reached:
     cache: float | None = None
     near: float | None = None
     written: float | None = None
+    held: Mapping[str, float] = field(default_factory=dict, hash=False)
+    attention_held: float | None = None
+    cache_held: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

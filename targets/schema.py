@@ -216,10 +216,13 @@ _SHARE = number(0.0001, 16.0)
 _REACHED = table(
     {
         "attention": _SHARE,
+        "attention_held": _SHARE,
         "cache": _SHARE,
+        "cache_held": _SHARE,
         "near": _SHARE,
         "written": _SHARE,
         "token": named(_SHARE, _PRECISION),
+        "held": named(_SHARE, _PRECISION),
         "prompt": named(_SHARE, _PRECISION),
     }
 )

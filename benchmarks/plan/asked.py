@@ -53,14 +53,15 @@ def asked(session: Session, context: int, prompt: int) -> dict[str, float]:
     if task == "automatic-speech-recognition":
         heard = cast(Transcriber, session.sequences)
         sound = heard.inputs(noise(30 * heard.mel.settings.rate))
-        words = words_of(session, context)
-        return one_by_one(lambda: heard.graph.read(sound), heard.rules(sound).prefix, words)
+        prefix = heard.rules(sound).prefix
+        words = words_of(session, context - len(prefix))
+        return one_by_one(lambda: heard.graph.read(sound), prefix, words)
     if task == "text2text-generation":
         writer = cast(TextToText, session.sequences)
         words = words_of(session, context)
         ids = np.array([words])
         text = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        return one_by_one(lambda: writer.graph.read(text), words[:1], words)
+        return one_by_one(lambda: writer.graph.read(text), words[:1], words[1:])
     inputs = fed(session, context)
     return {"ttft_s": min(timed(lambda: session.run(inputs)) for _ in range(2 * PROMPTS))}
 

@@ -20,6 +20,7 @@ from edgeward.targets.calibration_onnxruntime import (
     ATTENTION,
     BLOCK,
     GRAPHS,
+    HELD_LAYERS,
     LAYERS,
     WIDTH,
     Heads,
@@ -41,21 +42,22 @@ def main() -> None:
 
 def graphs() -> dict[str, bytes]:
     """Return each file's content by its name."""
-    made = {name: products(name) for name in LAYERS}
+    made = {name: products(name, layers) for name, layers in LAYERS.items()}
+    made |= {f"{name}-held": products(name, layers) for name, layers in HELD_LAYERS.items()}
     made["attention"] = attention(ATTENTION)
     return {name: model.SerializeToString(deterministic=True) for name, model in made.items()}
 
 
-def products(precision: str) -> onnx.ModelProto:
+def products(precision: str, layers: int) -> onnx.ModelProto:
     """Return square products, one behind the other, of weights of a precision."""
     nodes: list[NodeProto] = []
-    for layer in range(LAYERS[precision]):
+    for layer in range(layers):
         nodes += _product(precision, layer)
     shape = ["rows", WIDTH]
     return _model(
         nodes,
         [helper.make_tensor_value_info("rows_0", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(f"rows_{LAYERS[precision]}", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(f"rows_{layers}", TensorProto.FLOAT, shape)],
     )
 
 

@@ -21,6 +21,7 @@ from .ggml import features_of
 from .memory import sums_widen
 from .packing import SlotShares
 from .precision import Weights, is_looked_up
+from .reads import beyond, read_a_step
 from .roles import kind_of
 
 
@@ -32,8 +33,11 @@ class Kernel:
     `attention` of the float rate what a token's attention over the cache does, 0 where the engine's
     own figure holds, `cache` of the bandwidth what reading the cache does, `slots` what going
     through one of fixed length does, where they are known, `floats` of the float rate what a
-    token's products in float32 do. `alone` says that these are products' and nothing else's, where
-    the others were taken of whole models.
+    token's products in float32 do, `beyond` the share of the weights that a token reads from memory
+    rather than from a processor's caches. `alone` says that these are products' and nothing else's,
+    where the others were taken of whole models, `whole` that they are those of whole layers, with
+    all that stands between products. `attention_held` and `cache_held` are attention's where the
+    caches are a processor's own.
     """
 
     token: float = 0.0
@@ -43,10 +47,16 @@ class Kernel:
     cache: float | None = None
     slots: SlotShares | None = None
     floats: float = 0.0
+    beyond: float = 1.0
+    attention_held: float = 0.0
+    cache_held: float | None = None
     alone: bool = False
+    whole: bool = False
 
 
 _PLAIN = Kernel()
+# Between which sizes of all weights of a token their kernels are timed (`Reached`).
+_HELD, _BEYOND = 16 << 20, 96 << 20
 KERNELS: Mapping[tuple[str, str], Kernel] = {
     # Activations are rounded before each product: a few operators more.
     ("onnx", "int8-dynamic"): Kernel(layer_s=80e-6),
@@ -131,11 +141,16 @@ def kernel_of(
     known = KERNELS.get((recipe.format, recipe.precision), _PLAIN)
     if measured is None:
         return known
+    far = beyond(read_a_step(facts, weights, 1), _HELD, _BEYOND) if measured.held else 1.0
+    shares = {
+        name: _between(measured.held.get(name, share), share, far)
+        for name, share in measured.token.items()
+    }
     if weights.types:
-        token, prompt = _mixed(facts, weights, measured)
+        token, prompt = _mixed(facts, weights, shares, measured.prompt)
     else:
         same = _AS.get(recipe.precision, recipe.precision)
-        token, prompt = measured.token.get(same, 0.0), measured.prompt.get(same, 1.0)
+        token, prompt = shares.get(same, 0.0), measured.prompt.get(same, 1.0)
     attention = measured.attention or 0.0
     slots = SlotShares(measured.cache, measured.near, measured.written) if measured.cache else None
     if not token:
@@ -146,12 +161,26 @@ def kernel_of(
         attention=attention,
         cache=measured.cache,
         slots=slots,
-        floats=measured.token.get("fp32", 0.0),
+        floats=shares.get("fp32", 0.0),
+        beyond=far,
+        attention_held=measured.attention_held or 0.0,
+        cache_held=measured.cache_held,
         alone=True,
+        whole=bool(weights.types and measured.held),
     )
 
 
-def _mixed(facts: ModelFacts, weights: Weights, measured: Reached) -> tuple[float, float]:
+def _between(held: float, share: float, far: float) -> float:
+    """A share of the rate: the times of what is held and of what is read follow each other."""
+    return 1.0 / ((1.0 - far) / held + far / share)
+
+
+def _mixed(
+    facts: ModelFacts,
+    weights: Weights,
+    token: Mapping[str, float],
+    prompt: Mapping[str, float],
+) -> tuple[float, float]:
     """What tensors of several types reach together, a token's and a prompt's.
 
     Of a type that nobody measured, a token waits for the memory alone, and a prompt has the whole
@@ -166,8 +195,8 @@ def _mixed(facts: ModelFacts, weights: Weights, measured: Reached) -> tuple[floa
         share = facts.active_experts / facts.experts if kind == "experts" else 1.0
         counted = heads if kind in ("head", "embedding") else layers
         counted[name] += round(tensor.count * share)
-    token = _together(layers + heads, measured.token, math.inf)
-    return token, _together(layers, measured.prompt, 1.0) or 1.0
+    one = _together(layers + heads, token, math.inf)
+    return one, _together(layers, prompt, 1.0) or 1.0
 
 
 def _together(products: Mapping[str, int], shares: Mapping[str, float], unknown: float) -> float:

@@ -17,9 +17,10 @@ from .facts import ModelFacts
 from .kernels import Kernel
 from .memory import cache_bytes, written_bytes
 from .moved import moved_numbers
-from .packed import attention_s, calls_of, encoder_share
+from .packed import attention_s, calls_of
 from .packing import Packing, SlotShares
 from .precision import Weights
+from .reads import beyond, read_a_step
 from .roles import kind_of, tower_of
 
 # Outputs, inputs, steps in time.
@@ -36,6 +37,10 @@ _RATES: Mapping[str, tuple[str, ...]] = {
 # A processor's half-precision instructions (FEAT_FP16) do not take bfloat16 (FEAT_BF16): without
 # those it becomes float32. Arm Architecture Reference Manual, DDI 0487, A2.
 _ON_A_CPU: Mapping[str, tuple[str, ...]] = {"bf16": ("bf16", "fp32")}
+
+
+# Between which sizes of a cache an engine's attention is timed (`Reached`): one layer's and all.
+_HELD_CACHE, _FAR_CACHE = 2 << 20, 12 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,9 @@ class Speed:
     reaches. `rows` is how many rows of a product reach `operations_per_s`, where fewer take longer.
     `rewrites` says that each step behind an encoder writes its cache anew. What an encoder gave is
     the same for a whole text: products with it reach `crossing_operations_per_s`, as with weights
-    in floats, and the longer of computing and reading decides.
+    in floats, and the longer of computing and reading decides. `beyond` is the share of a token's
+    weights that come from memory, `attention_held_per_s` and `cache_held` are attention's where a
+    cache is small enough for a processor's own.
     """
 
     bytes_per_s: float
@@ -78,6 +85,9 @@ class Speed:
     rows: int = 1
     rewrites: bool = False
     crossing_operations_per_s: float = math.inf
+    beyond: float = 1.0
+    attention_held_per_s: float = math.inf
+    cache_held: float | None = None
 
     def products_s(self, operations: float, rows: float) -> float:
         """Return the seconds of products of so many rows: between one row's and a prompt's."""
@@ -112,7 +122,7 @@ def speed_of(
         * said.get("bandwidth", bandwidth_share),
         operations_per_s=rate * compute * (kernel.prompt if on_processor else 1),
         float_operations_per_s=_in_floats(hardware, unit, multiplies, rate) * compute,
-        layer_s=(engine.layer_s or {}).get(unit, 0.0) + (kernel.layer_s if on_processor else 0.0),
+        layer_s=_layer_s(engine, unit, kernel),
         token_operations_per_s=_share(hardware, unit, kernel.token),
         attention_operations_per_s=_share(hardware, unit, kernel.attention or engine.attention),
         cache=kernel.cache if on_processor else None,
@@ -127,7 +137,17 @@ def speed_of(
         rows=PROMPT_ROWS if on_processor and kernel.alone else 1,
         rewrites=on_processor and bool(engine.first_room),
         crossing_operations_per_s=_share(hardware, unit, kernel.floats),
+        beyond=kernel.beyond if on_processor else 1.0,
+        attention_held_per_s=_share(hardware, unit, kernel.attention_held),
+        cache_held=kernel.cache_held,
     )
+
+
+def _layer_s(engine: EngineCost, unit: str, kernel: Kernel) -> float:
+    """What a layer costs beside its products, nothing where whole layers were measured."""
+    if unit != "cpu":
+        return (engine.layer_s or {}).get(unit, 0.0)
+    return 0.0 if kernel.whole else (engine.layer_s or {}).get(unit, 0.0) + kernel.layer_s
 
 
 def _has_matrix_unit(hardware: Hardware, unit: str) -> bool:
@@ -234,7 +254,7 @@ def token_s(
     cache_bits: float,
 ) -> float:
     """Return seconds a step in which each of `sequences` gets one token, `context` behind it."""
-    read = _read_a_step(facts, weights, sequences) / speed.bytes_per_s
+    read = speed.beyond * read_a_step(facts, weights, sequences) / speed.bytes_per_s
     products = sequences * _token_products(facts)
     cached = cache_bytes(facts, context, sequences, cache_bits) / speed.bytes_per_s
     if speed.rewrites and facts.kind == "encoder-decoder":
@@ -249,22 +269,20 @@ def token_s(
     looking = max(cached, (attention + crossing) / speed.operations_per_s)
     if math.isfinite(speed.attention_operations_per_s):
         read_back = crossing * cache_bits / 16 / speed.bytes_per_s
-        looking = cached / (speed.cache or 1.0) + attention / speed.attention_operations_per_s
+        looking = _looking_s(speed, attention, cached)
         looking += max(0.0, crossing / speed.crossing_operations_per_s - read_back)
     return (
         max(read, products / speed.operations_per_s, once) + looking + facts.layers * speed.layer_s
     )
 
 
-def _read_a_step(facts: ModelFacts, weights: Weights, sequences: int) -> float:
-    """Bytes of weights: of the experts those that any sequence is routed to, on the average."""
-    encoder = 0.0
-    if facts.kind == "encoder-decoder":
-        encoder = weights.stored * encoder_share(facts)
-    if not facts.experts:
-        return max(0.0, weights.read - encoder)
-    missed: float = (1 - facts.active_experts / facts.experts) ** sequences
-    return weights.read - weights.routed * missed
+def _looking_s(speed: Speed, attention: float, cached: float) -> float:
+    """Seconds of a token's attention, `cached` those of its cache at the whole bandwidth."""
+    far = cached / (speed.cache or 1.0) + attention / speed.attention_operations_per_s
+    if math.isinf(speed.attention_held_per_s):
+        return far
+    near = cached / (speed.cache_held or 1.0) + attention / speed.attention_held_per_s
+    return near + (far - near) * beyond(cached * speed.bytes_per_s, _HELD_CACHE, _FAR_CACHE)
 
 
 def _multiplied(facts: ModelFacts, tower: str) -> int:

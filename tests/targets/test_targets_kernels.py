@@ -47,8 +47,9 @@ def test_kernels_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURNS", "TOKENS", "PROMPTS"):
         monkeypatch.setattr(calibration_onnxruntime, name, 1)
     found = calibration_onnxruntime.measure_kernels(1)
-    assert set(found.token) == set(found.prompt) == set(LAYERS)
+    assert set(found.token) == set(found.held) == set(found.prompt) == set(LAYERS)
     assert plausible({**found.token, "attention": found.attention})
+    assert plausible(found.held)
     assert plausible(found.prompt)
     assert found.token["fp32"] < found.prompt["fp32"]
 
@@ -62,11 +63,13 @@ def test_llama_cpps_kernels_are_measured_by_type(
     for name, value in (("TURNS", 1), ("TOKENS", 1), ("TYPES", ("f32", "q4_0", "q6_k"))):
         monkeypatch.setattr(calibration_llama, name, value)
     found = calibration_llama.measure_kernels(1)
-    assert set(found.token) == set(found.prompt) == {"f32", "q4_0", "q6_k"}
+    assert set(found.token) == set(found.held) == set(found.prompt) == {"f32", "q4_0", "q6_k"}
     assert plausible(found.token)
+    assert plausible(found.held)
     assert plausible(found.prompt)
     # The difference of two tokens, one beside the other: beside other programs it is any number.
     assert found.attention > 0
+    assert (found.attention_held or 0) > 0
 
 
 @given(st.floats(0.01, 0.5), st.floats(0.05, 4.0))
