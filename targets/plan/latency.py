@@ -139,7 +139,7 @@ def speed_of(
         crossing_operations_per_s=_share(hardware, unit, kernel.floats),
         beyond=kernel.beyond if on_processor else 1.0,
         attention_held_per_s=_share(hardware, unit, kernel.attention_held),
-        cache_held=kernel.cache_held,
+        cache_held=kernel.cache_held if on_processor else None,
     )
 
 

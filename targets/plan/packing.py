@@ -13,7 +13,7 @@ class Packing:
     """Habits of the engine on a processor.
 
     A generator has `signatures` graphs: one that reads `piece` tokens of a prompt at once (`heard`
-    where an encoder was read before) and one that writes. Each graph holds `layer` bytes a layer. A
+    where an encoder was read before) and one that writes. Each holds `layer` bytes a layer. A
     cache stands `caches` times, what a call reads and what it writes; the logits of a piece stand
     `logits` times. The attention of what reads once holds its scores `scores` times and, `joined`
     times, as many numbers as all heads see of the keys. A generator's runtime takes `generator`

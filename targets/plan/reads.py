@@ -9,12 +9,12 @@ from .precision import Weights
 
 def read_a_step(facts: ModelFacts, weights: Weights, sequences: int) -> float:
     """Return their bytes: of the experts those that any sequence is routed to, on the average."""
+    if facts.experts:
+        missed: float = (1 - facts.active_experts / facts.experts) ** sequences
+        return weights.read - weights.routed * missed
     if facts.kind == "encoder-decoder":
         return max(0.0, weights.read - weights.stored * encoder_share(facts))
-    if not facts.experts:
-        return weights.read
-    missed: float = (1 - facts.active_experts / facts.experts) ** sequences
-    return weights.read - weights.routed * missed
+    return weights.read
 
 
 def beyond(read: float, held: int, none: int) -> float:

@@ -16,7 +16,7 @@ from edgeward.targets.plan.kernels import kernel_of
 from edgeward.targets.plan.precision import Weights, weights_of
 from edgeward.targets.plan.predict import plan_model
 from edgeward.targets.plan.read import read_facts
-from edgeward.targets.plan.reads import beyond
+from edgeward.targets.plan.reads import beyond, read_a_step
 from edgeward.targets.profile import Profile, Reached, Recipe
 
 MIB = 1 << 20
@@ -89,6 +89,14 @@ def test_a_short_cache_is_seen_faster_than_a_long_one(smollm2: ModelFacts) -> No
     )
     assert short < short_far
     assert long == pytest.approx(long_far)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder-decoder"])
+def test_of_experts_a_step_reads_those_it_is_routed_to(smollm2: ModelFacts, kind: str) -> None:
+    facts = replace(smollm2, kind=kind, experts=8, active_experts=2)
+    weights = replace(weights_of(smollm2, "onnx", "fp32"), read=1000, routed=800)
+    assert read_a_step(facts, weights, 1) == pytest.approx(1000 - 800 * 0.75)
+    assert read_a_step(facts, weights, 2) == pytest.approx(1000 - 800 * 0.75**2)
 
 
 def test_where_whole_layers_were_measured_nothing_is_added_for_each(smollm2: ModelFacts) -> None:
